@@ -19,7 +19,7 @@ use crate::{
         merge_session::MergeSession,
         order::{Links, order},
     },
-    mailbox::{LocalCommand, Reply},
+    mailbox::Reply,
     pending_commit::PendingCommit,
     registry::Shared,
     tally::Tally,
@@ -76,12 +76,7 @@ impl Worker {
     pub(crate) async fn adopt(&mut self, joined: JoinedRoom, commit: &mut PendingCommit, reply: Reply<()>) {
         self.fresh(commit).await;
         match Box::pin(self.adopt_room(joined, commit)).await {
-            Ok(()) => {
-                commit.gap = true;
-                // Events that servers sent before the join may be staged.
-                self.shared.try_send(&self.room, LocalCommand::Ingest);
-                commit.answer(reply, ());
-            }
+            Ok(()) => commit.answer(reply, ()),
             Err(error) => {
                 commit.abandon();
                 reply.send(Err(error));

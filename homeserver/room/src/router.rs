@@ -37,9 +37,19 @@ impl RoomRouter for LocalRouter {
         if let Some(read) = self.read_published(room, &command).await? {
             return Ok(read);
         }
+        let has_joined = matches!(command, RoomCommand::Adopt(_));
         let (answer, answered) = oneshot::channel();
         self.0.send(room, Command::Room(command, answer)).await?;
-        answered.await.unwrap_or_else(|_| Err(Unavailable::Interrupted.into()))
+        let answer = answered
+            .await
+            .unwrap_or_else(|_| Err(Unavailable::Interrupted.into()))?;
+        if has_joined {
+            // Here, because these tasks run where the room is served.
+            Arc::clone(&self.0.background).fetch_history(&self.0, room);
+            // Events that servers sent before the join may be staged.
+            self.0.try_send(room, LocalCommand::Ingest);
+        }
+        Ok(answer)
     }
 
     fn hint(&self, room: &RoomId, hint: RoomHint) {

@@ -78,6 +78,9 @@ impl Peers for NoPeers {
     }
 }
 
+/// Commands and answers with more bytes of an edit or a text are passed on as they are: JSON has a number for each byte.
+const MAX_SERIALISED_BYTES: usize = 64 * 1024;
+
 /// Sends each command and each answer through its serialised form, as a link between two processes does.
 pub struct SerialisedRouter {
     inner: Arc<dyn RoomRouter>,
@@ -100,6 +103,15 @@ impl SerialisedRouter {
     }
 }
 
+fn bytes_of(command: &RoomCommand) -> usize {
+    match command {
+        RoomCommand::Edit(edit) => edit.update.len(),
+        RoomCommand::Diff(vector) => vector.len(),
+        RoomCommand::Adopt(joined) => joined.snapshot.as_ref().map_or(0, bytes::Bytes::len),
+        _ => 0,
+    }
+}
+
 fn transferred<T: Serialize + DeserializeOwned>(value: &T) -> Result<T, RoomError> {
     let text = serde_json::to_string(value);
     let received = text.and_then(|text| serde_json::from_str(&text));
@@ -110,11 +122,20 @@ fn transferred<T: Serialize + DeserializeOwned>(value: &T) -> Result<T, RoomErro
 impl RoomRouter for SerialisedRouter {
     async fn call(&self, room: &RoomId, command: RoomCommand) -> Result<RoomReply, RoomError> {
         let name = command.name();
-        let answer = self.inner.call(room, transferred(&command)?).await;
+        let command = if bytes_of(&command) > MAX_SERIALISED_BYTES {
+            command
+        } else {
+            transferred(&command)?
+        };
+        let answer = self.inner.call(room, command).await;
         if answer.is_ok() {
             self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
         }
-        transferred(&answer)?
+        match &answer {
+            Ok(RoomReply::Bytes(bytes)) if bytes.len() > MAX_SERIALISED_BYTES => answer,
+            Ok(RoomReply::Text(text)) if text.update().len() > MAX_SERIALISED_BYTES => answer,
+            answer => transferred(answer)?,
+        }
     }
 
     fn hint(&self, room: &RoomId, hint: RoomHint) {
