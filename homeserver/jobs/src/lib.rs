@@ -12,4 +12,4 @@ mod scheduler;
 
 pub use handler::{Job, JobHandler, KindLimits, Outcome};
 pub use queue::{request, withdraw};
-pub use scheduler::{KindFigures, Scheduler, SchedulerConfig};
+pub use scheduler::{JobWaker, KindFigures, Scheduler, SchedulerConfig};

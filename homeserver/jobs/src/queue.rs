@@ -13,7 +13,7 @@ use crate::Job;
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// Requests work in the batch that makes it necessary. Replaces an earlier request of the same kind and key, including
-/// its time and its failures: what made the work necessary is newer than they are. [`crate::Scheduler::wake`] must be
+/// its time and its failures: what made the work necessary is newer than they are. [`crate::JobWaker::wake`] must be
 /// called after the commit, otherwise the job waits for the next sweep.
 pub fn request(batch: &mut Batch, lane: Lane, (kind, key): (&str, &str), due: u64, payload: &str) {
     let row = JobRow {

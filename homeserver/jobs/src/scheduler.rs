@@ -40,20 +40,33 @@ pub struct SchedulerConfig {
     pub lanes: Vec<Lane>,
     /// Jobs that run at a time, of all kinds.
     pub at_once: usize,
+    /// Requests wake the scheduler with this.
+    pub waker: JobWaker,
 }
 
-/// See the module. Cheap to clone.
+/// Wakes a scheduler after a request is committed. Cheap to clone; may be created before the scheduler.
+#[derive(Debug, Clone, Default)]
+pub struct JobWaker(Arc<Notify>);
+
+impl JobWaker {
+    /// A job was requested, and its batch is committed. Returns at once.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+/// See the module. Cheap to clone. When the last clone is dropped, running jobs are dropped too.
 #[derive(Clone)]
 pub struct Scheduler {
     inner: Arc<Inner>,
+    /// When running jobs are dropped.
+    stopping: Arc<watch::Sender<Option<Instant>>>,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
 struct Inner {
     config: SchedulerConfig,
     kinds: Vec<Kind>,
-    wake: Notify,
-    stopping: watch::Sender<Option<Instant>>,
 }
 
 struct Kind {
@@ -84,19 +97,14 @@ impl Scheduler {
         let inner = Arc::new(Inner {
             config,
             kinds: handlers.into_iter().map(kind).collect(),
-            wake: Notify::new(),
-            stopping: watch::Sender::new(None),
         });
-        let task = tokio::spawn(Arc::clone(&inner).serve());
+        let (stopping, stop) = watch::channel(None);
+        let task = tokio::spawn(Arc::clone(&inner).serve(stop));
         Self {
             inner,
+            stopping: Arc::new(stopping),
             task: Arc::new(Mutex::new(Some(task))),
         }
-    }
-
-    /// A job was requested, and its batch is committed. Returns at once.
-    pub fn wake(&self) {
-        self.inner.wake.notify_one();
     }
 
     /// The figures of each kind.
@@ -110,7 +118,7 @@ impl Scheduler {
     /// Starts no further job, and waits until the running ones have ended, at most for `grace`. The others are dropped and
     /// run again after the next start.
     pub async fn stop(&self, grace: Duration) {
-        self.inner.stopping.send_replace(Some(Instant::now() + grace));
+        self.stopping.send_replace(Some(Instant::now() + grace));
         if let Some(task) = self.task.lock().await.take() {
             // An error is a panic of the task, which has ended then.
             let _ = task.await;
@@ -119,9 +127,8 @@ impl Scheduler {
 }
 
 impl Inner {
-    async fn serve(self: Arc<Self>) {
+    async fn serve(self: Arc<Self>, mut stopping: watch::Receiver<Option<Instant>>) {
         let (mut tasks, mut running) = (JoinSet::new(), HashSet::new());
-        let mut stopping = self.stopping.subscribe();
         loop {
             let next = match self.dispatch(&mut tasks, &mut running).await {
                 Ok(next) => next,
@@ -135,7 +142,7 @@ impl Inner {
                     let until = changed.is_ok().then(|| *stopping.borrow()).flatten();
                     return end(tasks, until.unwrap_or_else(Instant::now)).await;
                 }
-                () = self.wake.notified() => {}
+                () = self.config.waker.0.notified() => {}
                 Some(ended) = tasks.join_next() => forget(&mut running, ended),
                 () = sleep_until(next) => {}
             }

@@ -18,7 +18,7 @@ use std::{
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use weft_clock::{Clock, millis, testing::RuntimeClock};
-use weft_jobs::{Job, JobHandler, KindLimits, Outcome, Scheduler, SchedulerConfig, request, withdraw};
+use weft_jobs::{Job, JobHandler, JobWaker, KindLimits, Outcome, Scheduler, SchedulerConfig, request, withdraw};
 use weft_store::{
     Batch, Lane, Store,
     memory::{MemoryDisk, Tail},
@@ -106,6 +106,7 @@ struct World {
     store: Store,
     clock: Arc<RuntimeClock>,
     scheduler: Scheduler,
+    waker: JobWaker,
 }
 
 impl World {
@@ -119,13 +120,14 @@ impl World {
     }
 
     async fn on(disk: MemoryDisk, clock: Arc<RuntimeClock>, handlers: &[&Arc<Recorder>]) -> Self {
-        let store = Store::open(disk.open()).await.unwrap();
+        let (store, waker) = (Store::open(disk.open()).await.unwrap(), JobWaker::default());
         let config = SchedulerConfig {
             store: store.clone(),
             clock: clock.clone(),
             random: || 0,
             lanes: vec![LANE],
             at_once: 3,
+            waker: waker.clone(),
         };
         let handlers = handlers
             .iter()
@@ -137,6 +139,7 @@ impl World {
             store,
             clock,
             scheduler,
+            waker,
         }
     }
 
@@ -160,7 +163,7 @@ impl World {
         let due = self.now() + u64::try_from(after.as_millis()).unwrap();
         request(&mut batch, LANE, (kind, key), due, payload);
         self.store.commit(batch).await.unwrap();
-        self.scheduler.wake();
+        self.waker.wake();
     }
 
     async fn rows(&self) -> (usize, usize) {
