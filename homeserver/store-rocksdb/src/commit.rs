@@ -210,8 +210,11 @@ fn gather(db: &DB, group: &CommitGroup) -> Result<Group, String> {
     Ok(Group { batch, outcomes })
 }
 
-/// The lanes that are as expected, with their new rows, and the others.
-fn compare_lanes<'a>(db: &DB, fences: &'a [LaneFence]) -> Result<(Vec<(&'a LaneFence, LaneRow)>, Vec<Lane>), String> {
+/// A lane that is as expected, with its new row.
+type Moved<'a> = (&'a LaneFence, LaneRow);
+
+/// The lanes that are as expected, and the others.
+fn compare_lanes<'a>(db: &DB, fences: &'a [LaneFence]) -> Result<(Vec<Moved<'a>>, Vec<Lane>), String> {
     let (mut moved, mut lost) = (Vec::with_capacity(fences.len()), Vec::new());
     for fence in fences {
         let row = db.get_pinned(&fence.key).map_err(describe)?;

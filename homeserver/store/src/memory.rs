@@ -5,6 +5,7 @@
 //! used for data that must be kept.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -43,7 +44,6 @@ struct State {
     /// Only the engine with this number may use the disk; a power loss or another opening ends it.
     epoch: u64,
     poisoned: Option<String>,
-    closed: bool,
     reads_fail: bool,
     plan: Option<Planned>,
     commits: u64,
@@ -135,6 +135,7 @@ impl MemoryDisk {
         MemoryEngine {
             disk: self.clone(),
             epoch: state.epoch,
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -145,6 +146,7 @@ impl MemoryDisk {
         MemoryEngine {
             disk: self.clone(),
             epoch: self.shared.lock().epoch,
+            closed: AtomicBool::new(false),
         }
     }
 
@@ -233,7 +235,6 @@ impl State {
         self.written = self.synced.clone();
         self.epoch += 1;
         self.poisoned = None;
-        self.closed = false;
     }
 
     fn sync(&mut self) {
@@ -248,7 +249,7 @@ impl State {
     }
 
     fn alive(&self, epoch: u64) -> bool {
-        self.epoch == epoch && !self.closed
+        self.epoch == epoch
     }
 
     fn poison(&mut self, reason: &str) -> EngineCommitError {
@@ -411,6 +412,8 @@ fn apply(rows: &mut Rows, batch: &WriteBatch) {
 pub struct MemoryEngine {
     disk: MemoryDisk,
     epoch: u64,
+    /// This engine, not the others on the disk.
+    closed: AtomicBool,
 }
 
 impl Default for MemoryEngine {
@@ -434,7 +437,7 @@ impl MemoryEngine {
 
     fn readable(&self) -> Result<MutexGuard<'_, State>, ReadError> {
         let state = self.disk.shared.lock();
-        if !state.alive(self.epoch) {
+        if !state.alive(self.epoch) || self.closed.load(Ordering::Relaxed) {
             return Err(ReadError::Closed);
         }
         if state.reads_fail {
@@ -482,6 +485,9 @@ impl Engine for MemoryEngine {
 
     async fn commit_group(&self, group: CommitGroup) -> Outcomes {
         let count = group.batches.len();
+        if self.closed.load(Ordering::Relaxed) {
+            return vec![Err(EngineCommitError::Closed); count];
+        }
         let written = self.disk.shared.lock().write(self.epoch, group);
         let (outcomes, fault) = match written {
             Ok(written) => written,
@@ -503,9 +509,6 @@ impl Engine for MemoryEngine {
     }
 
     async fn close(&self) {
-        let mut state = self.disk.shared.lock();
-        if state.epoch == self.epoch {
-            state.closed = true;
-        }
+        self.closed.store(true, Ordering::Relaxed);
     }
 }

@@ -85,9 +85,7 @@ impl Lanes {
 
     /// Rewrites the keys of a batch to those under which they are stored; `None` if one has no place.
     pub(crate) fn physical_batch(self, batch: WriteBatch) -> Option<WriteBatch> {
-        let WriteBatch {
-            mut ops, mut fences, ..
-        } = batch;
+        let WriteBatch { mut ops, mut fences } = batch;
         for op in &mut ops {
             match op {
                 Op::Put { key, .. } | Op::Delete { key } => *key = self.physical(key)?,
@@ -100,7 +98,7 @@ impl Lanes {
         for fence in &mut fences {
             fence.key = self.physical(&fence.key)?;
         }
-        Some(WriteBatch { ops, fences, ..batch })
+        Some(WriteBatch { ops, fences })
     }
 
     fn stored(self, place: Place, key: &Bytes) -> Bytes {
