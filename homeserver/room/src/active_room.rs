@@ -29,10 +29,11 @@ use weft_wire::{event_types, limits::MAX_CITED_EXTREMITIES};
 
 use crate::{
     Access, Reader, Unavailable,
-    dispute::{Dispute, UnderWay},
+    dispute::Dispute,
     document::OpenText,
     pending_commit::{PendingCommit, Write},
     reader::damaged,
+    work_out::UnderWay,
 };
 
 /// Events that are read in the search for the extremity that references our last event.
@@ -102,7 +103,7 @@ pub(crate) struct ActiveRoom {
     pub(crate) unwitnessed: Option<u64>,
     /// The dispute, if clocks are claimed twice.
     pub(crate) dispute: Option<Dispute>,
-    /// The text that is being worked out for the dispute.
+    /// The text that is being worked out from all events.
     pub(crate) under_way: Option<UnderWay>,
     /// Events that are referenced here and missing ([`crate::ingest`]). `None` until they are looked up.
     pub(crate) missing: Option<BTreeSet<OwnedEventId>>,

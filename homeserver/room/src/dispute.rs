@@ -6,8 +6,6 @@
 //! pause, and the fact that it is due is on disk until then. Must not read the graph, and must not build events: the
 //! code that composes an update or a witness writes the field `dev.weft.stands`.
 
-mod work_out;
-
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
@@ -29,8 +27,6 @@ use crate::{
     registry::Shared,
     worker::Worker,
 };
-
-pub(crate) use self::work_out::{UnderWay, WorkedOut};
 
 /// The minimum time between two runs. The first false claim takes effect at once; of further claims only the first in
 /// each pause has a cost.
@@ -144,7 +140,7 @@ impl ActiveRoom {
     }
 
     /// Records that the text must be worked out again, if there are rival claims: events arrived during the run.
-    fn note_due(&mut self, batch: &mut Batch) {
+    pub(crate) fn note_due(&mut self, batch: &mut Batch) {
         if let Some(dispute) = self.dispute.as_mut() {
             dispute.is_urgent = true;
         }
@@ -152,15 +148,16 @@ impl ActiveRoom {
     }
 
     /// Records that the text can't be worked out now, and will be without a dispute.
-    fn note_not_due(&mut self, batch: &mut Batch) {
+    pub(crate) fn note_not_due(&mut self, batch: &mut Batch) {
         if let Some(dispute) = self.dispute.as_mut() {
             dispute.row.due = false;
             batch.put(&DISPUTED_ROOMS, &(&self.id,), &dispute.row);
         }
     }
 
-    /// Records a claim to clocks that are already claimed.
-    pub(crate) fn note_claim(&mut self, batch: &mut Batch) {
+    /// Records a claim to clocks that are already claimed, or an update that became complete: the text must be worked
+    /// out.
+    pub(crate) fn note_text_due(&mut self, batch: &mut Batch) {
         self.note_again();
         self.dispute.get_or_insert_default().is_urgent = true;
         self.put_due(batch);
@@ -213,8 +210,8 @@ impl Worker {
         }
     }
 
-    fn settle_failed(&mut self, error: &Unavailable, commit: &mut PendingCommit) {
-        tracing::error!(room = %self.room, %error, "the text of a dispute can't be worked out");
+    pub(crate) fn settle_failed(&mut self, error: &Unavailable, commit: &mut PendingCommit) {
+        tracing::error!(room = %self.room, %error, "the text can't be worked out from the events");
         commit.abandon();
         // The room is loaded again, including that this is due.
         let again = Instant::now() + LONG_PAUSE;
@@ -238,7 +235,7 @@ impl Worker {
         // Pending edits are sealed first.
         self.seal(commit);
         self.fresh(commit).await;
-        self.begin_to_work_out();
+        self.begin_to_work_out(false, None);
         Ok(())
     }
 }
@@ -293,7 +290,7 @@ mod tests {
         let (mut active, mut batch) = (active(), Batch::new());
         let mut worked_out = 0;
         for _ in 0..1_000 {
-            active.note_claim(&mut batch);
+            active.note_text_due(&mut batch);
             if may_be_worked_out(&active) {
                 worked_out += 1;
                 active.note_rebuilt(&mut batch, &disputed(), Instant::now());
@@ -307,13 +304,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_long_run_lengthens_the_pause() {
         let (mut active, mut batch) = (active(), Batch::new());
-        active.note_claim(&mut batch);
+        active.note_text_due(&mut batch);
         assert!(may_be_worked_out(&active));
         let began = Instant::now();
         tokio::time::advance(Duration::from_secs(3)).await;
         active.note_rebuilt(&mut batch, &disputed(), began);
         tokio::time::advance(Duration::from_secs(59)).await;
-        active.note_claim(&mut batch);
+        active.note_text_due(&mut batch);
         assert!(!may_be_worked_out(&active));
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(may_be_worked_out(&active));
@@ -331,7 +328,7 @@ mod tests {
                 depth: 1,
             })
             .collect();
-        active.note_claim(&mut batch);
+        active.note_text_due(&mut batch);
         active.note_rebuilt(&mut batch, &disputed(), Instant::now());
         let message = serde_json::json!({ "body": "hello" });
         let follows = world.send_after(&before, "@alice:a.example", "m.room.message", None, message.clone());
@@ -351,7 +348,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_room_without_rivals_has_no_dispute() {
         let (mut active, mut batch) = (active(), Batch::new());
-        active.note_claim(&mut batch);
+        active.note_text_due(&mut batch);
         active.note_rebuilt(&mut batch, &Rebuilt::default(), Instant::now());
         assert!(active.dispute.is_none());
     }

@@ -2,13 +2,12 @@
 //!
 //! Uses about the document's own size in memory. Must not decide about rights, and must not run a CRDT engine.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+mod replacement;
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, UserId};
+use ruma::{EventId, OwnedUserId, RoomId, UserId};
 use tokio::time::Instant;
 use weft_crdt::{
     Admission, Bounds, ClientId, Document, LiveUpdate, Refusal, Refused, StateVector, Update, admit_within,
@@ -17,8 +16,8 @@ use weft_crdt::{
 use weft_store::{
     Batch,
     tables::documents::{
-        CLAIMS, CLIENT_OWNERS, CURRENT_VECTOR, ClaimRow, ClientOwner, DOC_SEQ, EVENT_VECTOR, JOURNAL, JOURNALED_ROOMS,
-        JournalRow, SNAPSHOT, SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow, VECTORS, VectorRow,
+        CLIENT_OWNERS, CURRENT_VECTOR, DOC_SEQ, EVENT_VECTOR, JOURNAL, JOURNALED_ROOMS, JournalRow, SNAPSHOT,
+        SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow, VECTORS,
     },
 };
 use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNAL_ENTRIES};
@@ -26,11 +25,13 @@ use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNA
 use crate::{
     EditRefusal, Reader, RoomError, Unavailable,
     admission::{Owners, Past},
-    ingest::rebuild::Rebuilt,
     published::TextChange,
     reader::{damaged, vector_row},
     seal::PendingEdit,
 };
+
+use self::replacement::put_claims;
+pub(crate) use self::replacement::{Replacement, ReservedNumbers, VectorsAfter};
 
 /// Chains of vector groups are at most this long, as with state groups.
 const MAX_VECTOR_HOPS: u8 = 100;
@@ -79,7 +80,7 @@ pub(crate) struct OpenText {
     snapshot: Stored,
     /// The text as worked out in this turn, without what was appended to the tail since: to be written as the snapshot
     /// with the turn.
-    unwritten: Option<Vec<u8>>,
+    unwritten: Option<Bytes>,
     /// What this turn did to the text.
     change: TextChange,
 }
@@ -91,12 +92,12 @@ struct Stored {
     next: u64,
     /// The parts of the current snapshot: generation and number.
     parts: Option<(u64, u32)>,
-    /// Generations that remain if the server stopped between writing the parts and the batch that refers to them.
+    /// Generations that remain if a run was obsolete, or if the server stopped, between writing the parts and the batch
+    /// that refers to them.
     left_over: Vec<u64>,
+    /// The generation that the newest run writes.
+    reserved: Option<u64>,
 }
-
-/// An event, with the state vector after it and the group that holds that vector.
-pub(crate) type VectorAt = (OwnedEventId, (StateVector, u64));
 
 /// The vector group of everything sealed.
 #[derive(Debug, Clone, Copy, Default)]
@@ -424,35 +425,13 @@ impl OpenText {
             self.next_version(batch, room);
         }
         let ranges = update.ranges();
-        self.claim(batch, room, event, sender, &ranges);
+        put_claims(batch, room, event, sender, &ranges);
+        for client in ranges.keys() {
+            self.owners.claim(*client, sender);
+        }
         self.advance(batch, room, ranges.iter().map(|(client, (_, to))| (*client, *to)));
         self.append_tail(batch, room, Bytes::from(update.encode()));
         Ok(new)
-    }
-
-    fn claim(
-        &mut self,
-        batch: &mut Batch,
-        room: &RoomId,
-        event: &EventId,
-        sender: &UserId,
-        ranges: &BTreeMap<ClientId, (u32, u32)>,
-    ) {
-        for (client, (from, to)) in ranges {
-            let row = ClaimRow {
-                to: *to,
-                event: event.to_owned(),
-            };
-            batch.put(&CLAIMS, &(room, client.get(), *from), &row);
-            if *from == 0 {
-                let owner = ClientOwner {
-                    user: sender.to_owned(),
-                    event: event.to_owned(),
-                };
-                batch.put(&CLIENT_OWNERS, &(room, client.get()), &owner);
-            }
-            self.owners.claim(*client, sender);
-        }
     }
 
     /// Advances the vector of what is sealed, and writes its new group.
@@ -513,95 +492,7 @@ impl OpenText {
         self.group.id
     }
 
-    // --- The text from its events alone --------------------------------------------------------------------------
-
-    /// Replaces the text, its claims, owners and vectors by what was worked out from all events. Pending edits stay
-    /// pending. Returns the vector and its group after each event.
-    pub(crate) fn replace(
-        &mut self,
-        batch: &mut Batch,
-        room: &RoomId,
-        rebuilt: Rebuilt,
-    ) -> Result<Vec<VectorAt>, Unavailable> {
-        batch.delete_range(&CLAIMS, &(room,));
-        batch.delete_range(&CLIENT_OWNERS, &(room,));
-        batch.delete_range(&SNAPSHOT_TAIL, &(room,));
-        // Every event that has a vector gets another one below.
-        batch.delete_before(&VECTORS, &(room,), &(room, self.next_group));
-        self.note_replaced();
-        self.next_version(batch, room);
-        self.text = Document::new();
-        self.owners = Owners::default();
-        self.sealed = StateVector::new();
-        self.group = VectorGroup::default();
-        self.tail = Tail {
-            next: self.tail.next,
-            ..Tail::default()
-        };
-        for standing in rebuilt.updates {
-            self.text
-                .apply(&standing.update)
-                .map_err(|error| damaged(room, &error))?;
-            let ranges = standing.update.ranges();
-            self.claim(batch, room, &standing.event, &standing.sender, &ranges);
-            for (client, (_, to)) in ranges {
-                self.sealed.raise(client, to);
-            }
-        }
-        let sealed: Vec<(ClientId, u32)> = std::mem::take(&mut self.sealed).iter().collect();
-        self.advance(batch, room, sealed);
-        self.unwritten = Some(self.text.encode());
-        for edit in &self.pending {
-            self.text.apply(&edit.update).map_err(|error| damaged(room, &error))?;
-            for client in edit.update.ranges().into_keys() {
-                self.owners.claim(client, &edit.author);
-            }
-        }
-        Ok(self.replace_vectors(batch, room, rebuilt.vectors))
-    }
-
-    /// The whole text, as one update.
-    pub(crate) fn whole(&self) -> Vec<u8> {
-        self.text.encode()
-    }
-
-    /// There are many vectors: they are written ahead of the batch that refers to them.
-    fn replace_vectors(
-        &mut self,
-        batch: &mut Batch,
-        room: &RoomId,
-        vectors: Vec<(OwnedEventId, Arc<StateVector>)>,
-    ) -> Vec<VectorAt> {
-        let mut groups = Vec::with_capacity(vectors.len());
-        // Consecutive events with the same vector share a group; a larger vector is stored as a difference from it.
-        let mut last: Option<(Arc<StateVector>, u64, u8)> = None;
-        for (event, vector) in vectors {
-            let (group, hops) = match &last {
-                Some((known, group, hops)) if **known == *vector => (*group, *hops),
-                Some((known, group, hops)) if *hops < MAX_VECTOR_HOPS && vector.covers(known) => {
-                    let more = vector.iter().filter(|(client, end)| known.get(*client) != *end);
-                    let more = more.map(|(client, end)| (client.get(), end)).collect();
-                    let row = vector_row(Some((*group, *hops)), more);
-                    (self.write_group_ahead(batch, room, &row), row.hops)
-                }
-                _ => {
-                    let all = vector.iter().map(|(client, end)| (client.get(), end)).collect();
-                    (self.write_group_ahead(batch, room, &vector_row(None, all)), 0)
-                }
-            };
-            batch.put(&EVENT_VECTOR, &(room, &event), &group);
-            groups.push((event, ((*vector).clone(), group)));
-            last = Some((vector, group, hops));
-        }
-        groups
-    }
-
-    fn write_group_ahead(&mut self, batch: &mut Batch, room: &RoomId, row: &VectorRow) -> u64 {
-        let id = self.next_group;
-        self.next_group += 1;
-        batch.put_ahead(&VECTORS, &(room, id), row);
-        id
-    }
+    // --- The snapshot ---------------------------------------------------------------------------------------------
 
     fn append_tail(&mut self, batch: &mut Batch, room: &RoomId, update: Bytes) {
         batch.put(&SNAPSHOT_TAIL, &(room, self.tail.next), &update);
@@ -621,7 +512,7 @@ impl OpenText {
                 }
                 self.tail.rows = 0;
                 self.tail.bytes = 0;
-                self.text.encode()
+                self.text.encode().into()
             }
             None => return false,
         };
@@ -640,18 +531,20 @@ impl OpenText {
         rows > MIN_TAIL_ROWS.max(by_size) || bytes > MIN_TAIL_BYTES.max(snapshot_bytes / 2)
     }
 
-    fn write_snapshot(&mut self, batch: &mut Batch, room: &RoomId, text: &[u8]) {
+    fn write_snapshot(&mut self, batch: &mut Batch, room: &RoomId, text: &Bytes) {
         let generation = self.snapshot.next;
         self.snapshot.next = generation.saturating_add(1);
         let mut parts = 0_u32;
-        for part in text.chunks(PART_BYTES) {
-            batch.put_ahead(
-                &SNAPSHOT_PARTS,
-                &(room, generation, parts),
-                &Bytes::copy_from_slice(part),
-            );
+        for start in (0..text.len()).step_by(PART_BYTES) {
+            let part = text.slice(start..text.len().min(start + PART_BYTES));
+            batch.put_ahead(&SNAPSHOT_PARTS, &(room, generation, parts), &part);
             parts = parts.saturating_add(1);
         }
+        self.put_snapshot(batch, room, (generation, parts), text.len());
+    }
+
+    /// Names the parts of the snapshot, which are on disk before this batch, and deletes all others.
+    fn put_snapshot(&mut self, batch: &mut Batch, room: &RoomId, (generation, parts): (u64, u32), bytes: usize) {
         if let Some((old, count)) = self.snapshot.parts.replace((generation, parts)) {
             for part in 0..count {
                 batch.delete(&SNAPSHOT_PARTS, &(room, old, part));
@@ -661,7 +554,7 @@ impl OpenText {
             batch.delete_range(&SNAPSHOT_PARTS, &(room, old));
         }
         batch.put(&SNAPSHOT, &(room,), &SnapshotRow::Parts { generation, parts });
-        self.tail.snapshot_bytes = text.len();
+        self.tail.snapshot_bytes = bytes;
     }
 
     /// Adopts a document from another server's snapshot, before any event of it is here.
@@ -694,7 +587,7 @@ impl OpenText {
             next: self.tail.next,
             ..Tail::default()
         };
-        self.unwritten = Some(self.text.encode());
+        self.unwritten = Some(self.text.encode().into());
         Ok(())
     }
 }

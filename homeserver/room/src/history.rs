@@ -135,7 +135,11 @@ async fn complete(out: &Outward, room: &RoomId, attempt: usize) -> Result<Progre
     for portion in events.chunks(PORTION) {
         send_portion(out, room, portion.to_vec()).await?;
     }
-    send_portion(out, room, Vec::new()).await?;
+    match send_portion(out, room, Vec::new()).await {
+        // The worker lost the room from memory meanwhile, or too many events arrived: the next attempt fetches nothing.
+        Err(Unavailable::Interrupted) => return Ok(Progress::More),
+        worked_out => worked_out?,
+    }
     let left = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await?;
     Ok(if left.is_some() { Progress::More } else { Progress::All })
 }

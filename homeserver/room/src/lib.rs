@@ -51,6 +51,7 @@ mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod witness;
+mod work_out;
 mod worker;
 
 pub use access::Access;

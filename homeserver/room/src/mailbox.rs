@@ -6,12 +6,13 @@
 
 use tokio::sync::oneshot;
 use weft_dag::Verified;
+use weft_store::Batch;
 
 use crate::{
     RoomError, Unavailable,
     command::{Lacks, RoomCommand, RoomReply},
-    dispute::WorkedOut,
     ingest::Portion,
+    work_out::{Since, WorkedOut},
 };
 
 /// An entry of the mailbox.
@@ -40,13 +41,16 @@ pub(crate) enum LocalCommand {
     Merge(Box<Portion>, LocalReply<Vec<Lacks>>),
     /// Work the text out again, if rival claims make that due.
     Settle,
+    /// Write a portion of the rows of a text that is being worked out. The answer is false if that run is obsolete.
+    WriteAhead(Since, Box<Batch>, LocalReply<bool>),
     /// Replace the text by the one that was worked out.
     Install(Box<WorkedOut>),
     /// Reference the updates that other servers may have soft-failed, if no event does yet.
     Reconcile,
     /// Send the witness event that was due at this time, unless another event made it unnecessary.
     Witness(u64, LocalReply<()>),
-    /// Persist backfilled events, oldest first. Empty: all of them are here; work the text out.
+    /// Persist backfilled events, oldest first. Empty: all of them are here; work the text out. The answer
+    /// is sent when it is on disk.
     History(Vec<Verified>, LocalReply<()>),
     /// Replace pruned updates by these complete copies. Empty: delete the room's marker if no pruned update is left.
     RestoreUpdates(Vec<Verified>, LocalReply<()>),

@@ -207,6 +207,7 @@ impl Worker {
             LocalCommand::Resume(row) => self.ingest(commit, Some(row)).await,
             LocalCommand::Merge(portion, reply) => self.merge(*portion, commit, reply).await,
             LocalCommand::Settle => self.settle(commit).await,
+            LocalCommand::WriteAhead(since, rows, reply) => self.write_ahead(&since, *rows, commit, reply),
             LocalCommand::Install(worked_out) => self.install(*worked_out, commit).await,
             LocalCommand::Reconcile => self.reconcile_extremities(commit).await,
             LocalCommand::Witness(due, reply) => self.witness(due, commit, reply).await,

@@ -16,6 +16,8 @@ mod fences;
 mod gate;
 #[path = "federation/late_requests.rs"]
 mod late_requests;
+#[path = "federation/latency.rs"]
+mod latency;
 #[path = "federation/net.rs"]
 mod net;
 #[path = "federation/pruned.rs"]

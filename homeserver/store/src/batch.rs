@@ -50,6 +50,12 @@ impl Batch {
         self.write.ops.is_empty() && self.ahead.is_empty()
     }
 
+    /// The number of changes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.write.ops.len().saturating_add(self.ahead.len())
+    }
+
     /// Sets a row.
     pub fn put<K: Key, V: Value>(&mut self, table: &Table<K, V>, key: &impl AsKey<K>, value: &V) {
         if let Some(value) = self.encode(table, value) {

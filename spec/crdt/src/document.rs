@@ -164,6 +164,12 @@ impl Document {
         Update::parse(self.encode().into())
     }
 
+    /// Whether both hold the same bytes. Equal texts that were compacted at different times may differ.
+    pub fn has_same_bytes(&self, other: &Document) -> bool {
+        let same = |(ours, theirs): (&Lane, &Lane)| ours.bytes == theirs.bytes;
+        self.sv == other.sv && self.deletes == other.deletes && self.lanes.values().zip(other.lanes.values()).all(same)
+    }
+
     /// The approximate memory in bytes, which is about the encoded length.
     pub fn byte_len(&self) -> usize {
         let lanes: usize = self

@@ -1,5 +1,5 @@
-//! The worker's part of backfill: persists backfilled events, and has the text worked out from all events. Must not
-//! fetch anything.
+//! The worker's part of backfill: persists backfilled events, and has the text worked out from all events in a separate
+//! task. Must not fetch anything.
 
 use std::sync::Arc;
 
@@ -24,6 +24,13 @@ impl Worker {
         self.seal(commit);
         self.witness_if_due(commit).await;
         self.fresh(commit).await;
+        if events.is_empty() {
+            return match self.open().await {
+                Ok(Some(_)) => self.begin_to_work_out(true, Some(reply)),
+                Ok(None) => drop(reply.send(Ok(()))),
+                Err(error) => drop(reply.send(Err(error))),
+            };
+        }
         match Box::pin(self.persist_history(events, commit)).await {
             Ok(()) => commit.answer(reply, ()),
             Err(error) => {
@@ -43,12 +50,6 @@ impl Worker {
             return Ok(());
         };
         let mut session = MergeSession::new(active, commit, &shared.reader, shared.identity.server_name()).await?;
-        if events.is_empty() {
-            if session.rebuild_text().await? {
-                session.note_complete();
-            }
-            return Ok(());
-        }
         let mut tally = Tally::new(&room);
         for event in events {
             if is_settled(&session, &event).await? {

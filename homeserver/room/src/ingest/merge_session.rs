@@ -366,6 +366,7 @@ impl<'a> MergeSession<'a> {
             self.active.index(&mut self.commit.batch, &pdu)?;
         }
         self.take_missing(pdu.event_id());
+        self.active.note_earlier();
         self.note_missing(&pdu).await?;
         let before = self.group_of(before, pdu.prev_events()).await?;
         let after = self.after(&before, &pdu);

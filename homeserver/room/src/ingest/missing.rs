@@ -61,12 +61,12 @@ impl MergeSession<'_> {
         Ok(some)
     }
 
-    /// Notes that no event of the room is missing: nothing is left to fetch.
-    pub(crate) fn note_complete(&mut self) {
+    /// Notes that nothing is left to fetch, unless an event is missing.
+    pub(crate) fn note_complete_unless_missing(&mut self) {
+        if self.active.missing.as_ref().is_some_and(|missing| !missing.is_empty()) {
+            return;
+        }
         let batch = &mut self.commit.batch;
         batch.delete(&INCOMPLETE_ROOMS, &(&self.active.id,));
-        for id in self.active.missing.replace(BTreeSet::new()).into_iter().flatten() {
-            batch.delete(&MISSING_EVENTS, &(&self.active.id, &id));
-        }
     }
 }

@@ -5,7 +5,7 @@
 //! [`crate::pruned`] requests the complete events. Must not decide again whether an event is accepted: its content has
 //! no part in that.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::EventId;
 use weft_dag::{Authorized, Pdu};
@@ -36,7 +36,7 @@ impl MergeSession<'_> {
         Ok(self.event(pdu.event_id()).await?.is_some_and(|known| known.pruned))
     }
 
-    /// Replaces pruned updates by their complete events and works the text out.
+    /// Replaces pruned updates by their complete events, and has the text worked out in a separate task.
     pub(crate) async fn restore_updates(&mut self, complete: Vec<Arc<Pdu>>) -> Result<(), Unavailable> {
         let mut restored = Vec::new();
         for pdu in complete {
@@ -46,12 +46,13 @@ impl MergeSession<'_> {
                 restored.push(PersistedEvent { pdu, flags });
             }
         }
-        if restored.is_empty() || self.rebuild_text().await? {
-            return Ok(());
-        }
-        // Some events are missing; when they arrive, the text is worked out again.
+        let is_whole = self.active.missing.as_ref().is_none_or(BTreeSet::is_empty);
         for event in restored.iter().filter(|event| event_flags::is_reachable(event.flags)) {
             self.take_text(&[], event).await?;
+            // Later updates may depend on it. While events are missing, the text is worked out when they arrive.
+            if is_whole {
+                self.active.note_text_due(&mut self.commit.batch);
+            }
         }
         Ok(())
     }

@@ -16,20 +16,31 @@ use weft_dag::Pdu;
 use weft_store::tables::documents::EVENT_VECTOR;
 use weft_wire::{event_types, update::UpdateContent};
 
-use super::{
-    merge_session::MergeSession,
-    rebuild::{PersistedEvent, Rebuilt, missing, rebuild},
-    stored::StoredRows,
-};
+use super::{merge_session::MergeSession, rebuild::PersistedEvent, stored::StoredRows};
 use crate::{
     LiveEdit, Unavailable,
     admission::{Judgement, Past, judge},
+    document::{Replacement, VectorsAfter},
 };
 
 /// The vectors after events of this turn, which the store doesn't have yet.
 #[derive(Default)]
 pub(super) struct Vectors {
     of: HashMap<OwnedEventId, (StateVector, u64)>,
+    /// Those of the text that replaced another one in this turn.
+    of_replacement: VectorsAfter,
+}
+
+impl Vectors {
+    fn has(&self, id: &EventId) -> bool {
+        self.of.contains_key(id) || self.of_replacement.contains_key(id)
+    }
+
+    fn get(&self, id: &EventId) -> Option<(StateVector, u64)> {
+        let replaced = |(vector, group): &(Arc<StateVector>, u64)| (StateVector::clone(vector), *group);
+        let of = self.of.get(id).cloned();
+        of.or_else(|| self.of_replacement.get(id).map(replaced))
+    }
 }
 
 /// The state vector before an event.
@@ -150,14 +161,14 @@ impl MergeSession<'_> {
     }
 
     /// Other blocks under claimed clocks: some server is malicious. All events together decide which claim stands, so
-    /// the text is worked out again in a separate task ([`crate::dispute`]): at once, or after a pause if that was done
+    /// the text is worked out again in a separate task ([`crate::work_out`]): at once, or after a pause if that was done
     /// recently. Until then, and while this server misses events, the first claim that arrived stands.
     fn note_conflicting_claim(&mut self, pdu: &Pdu) {
         // While events are missing the text can't be worked out; when they have arrived it is worked out as a whole.
         if self.active.missing.as_ref().is_some_and(|missing| !missing.is_empty()) {
             return;
         }
-        self.active.note_claim(&mut self.commit.batch);
+        self.active.note_text_due(&mut self.commit.batch);
         self.tally.note(
             "events claim clocks that are already claimed",
             &format_args!("{} of {}", pdu.event_id(), pdu.sender()),
@@ -182,57 +193,35 @@ impl MergeSession<'_> {
         Ok(events)
     }
 
-    /// Works the text out from all persisted events. False if some ancestors of them are missing, so that it can't be
-    /// done.
-    pub(crate) async fn rebuild_text(&mut self) -> Result<bool, Unavailable> {
-        let began = Instant::now();
-        let events = self.persisted_events().await?;
-        if !missing(&events).is_empty() {
-            return Ok(false);
-        }
-        if self.has_text() {
-            let rebuilt = rebuild(events.into_values().collect(), Some(self.ours));
-            // A run in the separate task has fewer events than this one.
-            self.active.under_way = None;
-            self.replace_text(rebuilt, began, &[]).await?;
-        }
-        Ok(true)
-    }
-
     /// Replaces the text by one that was worked out since `began`, and applies the events that were accepted
     /// `meanwhile`.
     pub(crate) async fn replace_text(
         &mut self,
-        rebuilt: Rebuilt,
+        new: Replacement,
         began: Instant,
         meanwhile: &[Arc<Pdu>],
     ) -> Result<(), Unavailable> {
-        if rebuilt.is_disputed {
-            let (room, comparisons) = (&self.active.id, rebuilt.comparisons);
+        if new.decided.is_disputed {
+            let (room, comparisons) = (&self.active.id, new.decided.comparisons);
             tracing::info!(%room, comparisons, "decided between claims to the same clocks");
         }
         self.vectors.of.clear();
-        self.active.note_rebuilt(&mut self.commit.batch, &rebuilt, began);
+        self.active.note_rebuilt(&mut self.commit.batch, &new.decided, began);
         let Some(document) = self.active.document.as_mut() else {
             return Ok(());
         };
-        let before = document.whole();
-        let groups = document.replace(&mut self.commit.batch, &self.active.id, rebuilt)?;
-        self.vectors.of.extend(groups);
+        let (before, vectors) = document.replace(&mut self.commit.batch, &self.active.id, new)?;
+        self.vectors.of_replacement = vectors;
         // Live clients have these, or load the document again.
         let edits = self.commit.edits.len();
         for pdu in meanwhile {
-            if !self.vectors.of.contains_key(pdu.event_id()) {
+            if !self.vectors.has(pdu.event_id()) {
                 self.take_update(pdu).await?;
             }
         }
         self.commit.edits.truncate(edits);
-        if self
-            .active
-            .document
-            .as_ref()
-            .is_some_and(|document| document.whole() != before)
-        {
+        let document = self.active.document.as_ref();
+        if document.is_some_and(|document| document.differs_from(&before)) {
             self.commit.reload = true;
         }
         Ok(())
@@ -274,8 +263,8 @@ impl MergeSession<'_> {
     }
 
     async fn vector_after(&self, id: &EventId) -> Result<Option<(StateVector, u64)>, Unavailable> {
-        if let Some(known) = self.vectors.of.get(id) {
-            return Ok(Some(known.clone()));
+        if let Some(known) = self.vectors.get(id) {
+            return Ok(Some(known));
         }
         let Some(group) = self.reader.vector_group_of(&self.active.id, &id.to_owned()).await? else {
             return Ok(None);

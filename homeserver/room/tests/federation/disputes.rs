@@ -1,12 +1,17 @@
 //! The text of a document in which clocks are claimed twice is worked out in a task separate from the room's worker:
 //! users edit and read meanwhile, and the events that arrive meanwhile are part of the result.
 
-use ruma::{OwnedEventId, RoomVersionId};
+use std::time::Duration;
+
+use bytes::Bytes;
+use ruma::{OwnedEventId, RoomId, RoomVersionId};
+use weft_dag::Verified;
 use weft_store::tables::rooms::EVENTS;
 
 use super::{
     ALICE, BOB, CAROL,
-    net::{Net, update_content, user},
+    net::{Net, check, update_content, user},
+    pruned::{copy, with_an_update_that_was_lost},
 };
 
 #[tokio::test]
@@ -22,8 +27,7 @@ async fn edits_and_reads_continue_while_a_dispute_is_worked_out() {
     let (a, gate) = (net.rooms("a.example"), net.gate("a.example"));
 
     // Reads of all events of the room are blocked.
-    let nowhere: OwnedEventId = ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap();
-    gate.hold_next_read(EVENTS.physical(&(&room, &nowhere)));
+    gate.hold_next_read(all_events(&room));
     let heads = a.reader().extremities(&room).await.unwrap();
     let mut rivals = Vec::new();
     for word in ["uno", "dos"] {
@@ -61,4 +65,127 @@ async fn edits_and_reads_continue_while_a_dispute_is_worked_out() {
         assert!(text.contains(word), "{text}");
     }
     assert_ne!(text.contains("uno"), text.contains("dos"), "{text}");
+}
+
+/// Updates of Bob's server that all claim the first clocks of one client id, each with other content and at another
+/// place of the graph.
+pub(super) async fn overlapping_claims(net: &Net, room: &RoomId, count: usize) -> Vec<Verified> {
+    let mut heads = net.rooms("a.example").reader().extremities(room).await.unwrap();
+    let mut claims = Vec::with_capacity(count);
+    for n in 0..count {
+        let content = update_content(900_000, &format!("claim {n} "));
+        let claim = net
+            .forge(BOB, room, heads.clone(), "dev.weft.update", None, content)
+            .await;
+        if n % 10 == 9 {
+            heads = vec![claim.pdu().event_id().to_owned()];
+        }
+        claims.push(claim);
+    }
+    claims
+}
+
+/// The key of an event that does not exist: scans of all events of a room cover it.
+fn all_events(room: &RoomId) -> Bytes {
+    let nowhere: OwnedEventId = ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap();
+    EVENTS.physical(&(room, &nowhere))
+}
+
+/// However many claims arrive, all events of the room are read once in a window of ten seconds.
+#[tokio::test(start_paused = true)]
+async fn many_overlapping_claims_cost_one_run_in_a_window() {
+    let net = Net::new(&["a.example", "b.example", "c.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 50).await;
+    net.invite_and_join(ALICE, CAROL, &room, 50).await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+    let claims = overlapping_claims(&net, &room, 400).await;
+    let (a, gate) = (net.rooms("a.example"), net.gate("a.example"));
+    let (before, began) = (gate.scans_over(&all_events(&room)), tokio::time::Instant::now());
+    for some in claims.chunks(50) {
+        a.receive(user(BOB).server_name(), some.to_vec()).await.unwrap();
+        net.edit(ALICE, &room, 0, "x").await;
+    }
+    let last = claims.last().unwrap().pdu().event_id();
+    net.until(async || a.reader().order(&room, last).await.unwrap().is_some())
+        .await;
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    let windows = usize::try_from(began.elapsed().as_secs() / 10).unwrap() + 1;
+    let runs = gate.scans_over(&all_events(&room)) - before;
+    assert!((1..=windows).contains(&runs), "{runs} runs in {windows} windows");
+    assert!(net.text("a.example", &room).await.contains("xxxxxxxx"));
+}
+
+/// The text of a document whose history arrives is worked out in a task of its own.
+#[tokio::test]
+async fn edits_and_reads_continue_while_a_history_is_worked_out() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.edit(ALICE, &room, 0, "first ").await;
+    net.seal(ALICE, &room).await;
+    let (b, gate) = (net.rooms("b.example"), net.gate("b.example"));
+    // The search for missing events reads all events, and then the run does.
+    gate.hold_next_read(all_events(&room));
+    net.invite_and_join(ALICE, BOB, &room, 50).await;
+    gate.reached().await;
+    gate.hold_next_read(all_events(&room));
+    gate.open();
+    gate.reached().await;
+
+    let opened = b.open(&room).await.unwrap();
+    net.edit(BOB, &room, 0, "bob ").await;
+    assert_ne!(b.open(&room).await.unwrap(), opened);
+    net.seal(BOB, &room).await;
+    net.edit(ALICE, &room, 0, "alice ").await;
+    net.seal(ALICE, &room).await;
+    net.until(async || net.text("b.example", &room).await.contains("alice "))
+        .await;
+    net.edit(BOB, &room, 0, "pending ").await;
+    assert!(
+        b.coming_history(&room).is_some(),
+        "the history must not be complete yet"
+    );
+
+    gate.open();
+    net.until(async || b.coming_history(&room).is_none()).await;
+    let version = b.reader().document_version(&room).await.unwrap();
+    assert!(version > 0);
+    net.message(ALICE, &room, "good evening").await;
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+    let text = net.text("b.example", &room).await;
+    for word in ["first ", "alice ", "bob ", "pending "] {
+        assert_eq!(text.matches(word).count(), 1, "{text}");
+    }
+}
+
+/// So is the text of a document in which an update that was received redacted is restored.
+#[tokio::test]
+async fn edits_and_reads_continue_while_a_restored_update_is_worked_in() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let (room, pdu) = with_an_update_that_was_lost(&net).await;
+    let (b, gate, origin) = (
+        net.rooms("b.example"),
+        net.gate("b.example"),
+        pdu.sender().server_name(),
+    );
+    net.cut(0);
+    b.receive(origin, vec![copy(&pdu)]).await.unwrap();
+    net.until(async || b.reader().stored_event(&room, pdu.event_id()).await.unwrap().is_some())
+        .await;
+    gate.hold_next_read(all_events(&room));
+    let version = weft_dag::RoomVersion::new(&RoomVersionId::V12).unwrap();
+    b.receive(origin, vec![check(&pdu, &version)]).await.unwrap();
+    gate.reached().await;
+    net.edit(BOB, &room, 0, "bob ").await;
+    net.seal(BOB, &room).await;
+    assert!(net.text("b.example", &room).await.starts_with("bob "));
+    gate.open();
+    net.heal(1).await;
+    net.edit(ALICE, &room, 0, "after ").await;
+    net.quiet(&room).await;
+    net.until(async || net.text("b.example", &room).await.contains("hidden "))
+        .await;
+    net.assert_same(&room).await;
 }

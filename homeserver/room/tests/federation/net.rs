@@ -72,6 +72,8 @@ struct Wire {
     refuse_history: AtomicBool,
     /// Servers that accept requests and don't answer.
     silent: Mutex<BTreeSet<OwnedServerName>>,
+    /// Servers whose answers don't arrive before the deadline of the request, and that deadline.
+    slow: Mutex<HashMap<OwnedServerName, Duration>>,
     /// Requests that wait for such servers now.
     unanswered: AtomicU64,
     responsive: Notify,
@@ -195,6 +197,14 @@ impl TestPeers {
         let wire = self.wire();
         wire.requests.fetch_add(1, Ordering::Relaxed);
         wire.until_responsive(server).await;
+        let deadline = wire.slow.lock().unwrap().get(server).copied();
+        if let Some(deadline) = deadline {
+            tokio::time::sleep(deadline).await;
+            return Err(PeerError::Unreachable {
+                server: server.to_string(),
+                reason: "the answer is not complete in time".into(),
+            });
+        }
         let inner = self.0.get().and_then(Weak::upgrade).unwrap();
         if inner.wire.cut.load(Ordering::Relaxed) {
             return Err(PeerError::Unreachable {
@@ -422,6 +432,11 @@ impl Net {
     }
 
     /// All servers answer, also pending requests.
+    pub fn answer_slowly(&self, server: &str, deadline: Duration) {
+        let name = ServerName::parse(server).unwrap();
+        self.inner.wire.slow.lock().unwrap().insert(name, deadline);
+    }
+
     pub fn answer_again(&self) {
         self.inner.wire.silent.lock().unwrap().clear();
         self.inner.wire.responsive.notify_waiters();

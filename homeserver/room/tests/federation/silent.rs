@@ -1,8 +1,6 @@
 //! Servers that do not answer, or answer gaps with more gaps: users of other servers edit and open documents meanwhile,
 //! events of other servers are merged, and the missing events arrive in the end.
 
-use std::time::Duration;
-
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, RoomVersionId};
 use serde_json::json;
 use weft_dag::Verified;
@@ -13,10 +11,10 @@ use super::{
 };
 
 const DAVE: &str = "@dave:d.example";
-const SERVERS: [&str; 4] = ["a.example", "b.example", "c.example", "d.example"];
+pub(super) const SERVERS: [&str; 4] = ["a.example", "b.example", "c.example", "d.example"];
 
 /// A document of Alice in which Bob and Carol of two other servers edit.
-async fn three(net: &Net) -> OwnedRoomId {
+pub(super) async fn three(net: &Net) -> OwnedRoomId {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 50).await;
     net.invite_and_join(ALICE, CAROL, &room, 50).await;
@@ -30,7 +28,7 @@ async fn three(net: &Net) -> OwnedRoomId {
 }
 
 /// An event of `who` after an update that no other server receives.
-async fn message_after_gap(net: &Net, who: &str, room: &RoomId, lost: &str) -> OwnedEventId {
+pub(super) async fn message_after_gap(net: &Net, who: &str, room: &RoomId, lost: &str) -> OwnedEventId {
     net.cut(1);
     net.edit(who, room, 0, lost).await;
     net.seal(who, room).await;
@@ -58,7 +56,7 @@ async fn edits_are_answered(net: &Net, room: &RoomId, word: &str) {
 
 /// Events of Bob's server, each of which references the previous one; the first references an event that does not
 /// exist. Newest last.
-async fn chain(net: &Net, room: &RoomId, length: usize) -> Vec<Verified> {
+pub(super) async fn chain(net: &Net, room: &RoomId, length: usize) -> Vec<Verified> {
     let nowhere: OwnedEventId = ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap();
     let mut prev = nowhere;
     let mut events: Vec<Verified> = Vec::new();
@@ -194,50 +192,4 @@ async fn many_events_that_wait_for_one_are_merged_when_it_arrives() {
     net.message(ALICE, &room, "good evening").await;
     net.quiet(&room).await;
     net.assert_same(&room).await;
-}
-
-/// The P99 of edits and openings with a server that never answers, one that makes gaps, and 10,000 staged events: `make
-/// latency`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement, by `make latency`"]
-#[allow(clippy::print_stdout, reason = "the figures are what it is for")]
-async fn latency_beside_hostile_servers() {
-    let net = Net::new(&SERVERS).await;
-    let room = three(&net).await;
-    let quiet = measure(&net, &room).await;
-    let chain = chain(&net, &room, 10_000).await;
-    net.answer_with_gaps(&chain);
-    net.silence("c.example");
-    message_after_gap(&net, CAROL, &room, "missed ").await;
-    let a = net.rooms("a.example");
-    for some in chain.chunks(50) {
-        a.receive(user(BOB).server_name(), some.to_vec()).await.unwrap();
-    }
-    let loaded = measure(&net, &room).await;
-    for (what, [edit, open, content]) in [
-        ("alone", quiet),
-        ("with 10,000 staged events, gaps and silence", loaded),
-    ] {
-        println!("{what}: P99 of an edit {edit:?}, of an opening {open:?}, of the content {content:?}");
-    }
-}
-
-/// The P99 of 500 edits, openings and reads, one after the other.
-async fn measure(net: &Net, room: &RoomId) -> [Duration; 3] {
-    let a = net.rooms("a.example");
-    let mut times: [Vec<Duration>; 3] = Default::default();
-    for _ in 0..500 {
-        let began = std::time::Instant::now();
-        a.open(room).await.unwrap();
-        times[1].push(began.elapsed());
-        let began = std::time::Instant::now();
-        a.content(room, None).await.unwrap();
-        times[2].push(began.elapsed());
-        times[0].push(net.timed_edit(ALICE, room).await);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    times.map(|mut times| {
-        times.sort();
-        times[times.len() * 99 / 100]
-    })
 }

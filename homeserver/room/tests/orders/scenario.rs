@@ -194,6 +194,7 @@ impl Scenario {
         server.rooms.adopt(self.joined(&self.start())).await.unwrap();
         let first = self.world.order[0].clone();
         server.until_persisted(&first).await;
+        server.until_complete().await;
         server.rooms.stop().await;
         Receiver { disk }
     }
@@ -288,6 +289,7 @@ impl Scenario {
         server.rooms.adopt(self.joined(&join)).await.unwrap();
         let first = self.world.order[0].clone();
         server.until_persisted(&first).await;
+        server.until_complete().await;
         let mut outcome = server.outcome(self, order).await;
         outcome.texts = server.texts_at(order).await;
         // Her own join is the only difference to the other servers.
@@ -390,6 +392,13 @@ impl Server {
             tokio::time::timeout(Duration::from_secs(20), wait).await.is_ok(),
             "{id} is not persisted"
         );
+    }
+
+    /// Waits for the end of the backfill.
+    async fn until_complete(&self) {
+        if let Some(history) = self.rooms.coming_history(&self.room) {
+            history.over().await;
+        }
     }
 
     async fn outcome(&self, scenario: &Scenario, sent: &[OwnedEventId]) -> Outcome {

@@ -1,0 +1,297 @@
+//! Working out the text of a document from all events of its room, in a task separate from the worker, which accepts
+//! edits meanwhile: where clocks are claimed twice ([`crate::dispute`]), after the history was fetched
+//! ([`crate::history`]), and after an update that was received redacted was restored ([`crate::pruned`]).
+//!
+//! The worker records which events arrive meanwhile. The task leaves them out, because the pages that it reads of a
+//! long room are not from one instant. It prepares all rows of the new text, and has the worker write those that
+//! nothing refers to in portions, between edits. Then the worker exchanges the text, and merges the events that arrived
+//! meanwhile into it one by one. If another run has begun since, or the room was loaded again, the result is dropped;
+//! the fact that it is due is on disk. Must not decide when it is done.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    sync::oneshot,
+    time::Instant,
+};
+use weft_dag::{Pdu, RoomVersion};
+use weft_store::Batch;
+
+use crate::{
+    Unavailable,
+    active_room::ActiveRoom,
+    document::{OpenText, Replacement, ReservedNumbers},
+    ingest::{
+        merge_session::MergeSession,
+        rebuild::{PersistedEvent, Rebuilt, missing, rebuild},
+        stored::StoredRows,
+    },
+    mailbox::{LocalCommand, LocalReply},
+    pending_commit::PendingCommit,
+    reader::damaged,
+    registry::Shared,
+    worker::Worker,
+};
+
+/// Events that may arrive while a text is worked out. If there are more, it is worked out again.
+const MAX_MEANWHILE: usize = 10_000;
+
+/// The events that arrived since a run began. Its identity also distinguishes one run from another.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Since(Arc<Mutex<HashSet<OwnedEventId>>>);
+
+impl Since {
+    fn lock(&self) -> MutexGuard<'_, HashSet<OwnedEventId>> {
+        // A set can't be half-changed, so a poisoned lock is safe to use.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_of(&self, under_way: &UnderWay) -> bool {
+        Arc::ptr_eq(&self.0, &under_way.since.0)
+    }
+}
+
+/// A text that is being worked out.
+#[derive(Default)]
+pub(crate) struct UnderWay {
+    since: Since,
+    /// Events that were accepted since, in order.
+    meanwhile: Vec<Arc<Pdu>>,
+    /// Some of them may change what stands.
+    again: bool,
+    /// It has the whole history: nothing is missing once the text is installed.
+    completes: bool,
+    /// Callers that wait for the result.
+    waiting: Vec<LocalReply<()>>,
+}
+
+/// A text that was worked out.
+pub(crate) struct WorkedOut {
+    since: Since,
+    began: Instant,
+    result: Result<Outcome, Unavailable>,
+}
+
+/// The result of a run.
+enum Outcome {
+    /// Events are missing, so that the text can't be worked out.
+    Incomplete,
+    /// All events are here, and the room is not a document.
+    NoText,
+    Text(Box<Replacement>),
+}
+
+impl ActiveRoom {
+    /// Records an event that has arrived; `counts`: this event and others that are accepted from now on.
+    pub(crate) fn note_meanwhile<'a>(&mut self, event: &Pdu, counts: impl Iterator<Item = &'a Arc<Pdu>>) {
+        let Some(under_way) = self.under_way.as_mut() else {
+            return;
+        };
+        under_way.meanwhile.extend(counts.cloned());
+        let mut since = under_way.since.lock();
+        since.insert(event.event_id().to_owned());
+        let are_too_many = since.len().max(under_way.meanwhile.len()) > MAX_MEANWHILE;
+        drop(since);
+        if are_too_many {
+            self.under_way = None;
+        }
+    }
+
+    /// Records that what stands may differ from the result of the current run.
+    pub(crate) fn note_again(&mut self) {
+        if let Some(under_way) = self.under_way.as_mut() {
+            under_way.again = true;
+        }
+    }
+
+    /// Records an event from before the events that are here. The current run may lack it.
+    pub(crate) fn note_earlier(&mut self) {
+        if let Some(under_way) = self.under_way.as_mut() {
+            under_way.again = true;
+            under_way.completes = false;
+        }
+    }
+}
+
+impl Worker {
+    /// Begins to work the text out. All events of the room must be on disk, and pending edits sealed. With `completes`,
+    /// the history counts as complete if no event is missing. The reply is sent when the result is on disk.
+    pub(crate) fn begin_to_work_out(&mut self, completes: bool, reply: Option<LocalReply<()>>) {
+        let Some(active) = self.active.as_mut() else { return };
+        // An earlier run has fewer events than this one.
+        let before = active.under_way.take().unwrap_or_default();
+        let mut waiting = before.waiting;
+        waiting.extend(reply);
+        let (since, began) = (Since::default(), Instant::now());
+        active.under_way = Some(UnderWay {
+            since: since.clone(),
+            completes: completes || before.completes,
+            waiting,
+            ..UnderWay::default()
+        });
+        let run = Run {
+            shared: Arc::clone(&self.shared),
+            room: active.id.clone(),
+            version: active.version.clone(),
+            ours: self.shared.identity.server_name().to_owned(),
+            numbers: active.document.as_mut().map(OpenText::reserve_numbers),
+            since,
+        };
+        tokio::spawn(async move {
+            let result = match run.work_out().await {
+                Ok(Outcome::Text(mut text)) => match run.write_ahead(text.take_ahead()).await {
+                    Ok(true) => Ok(Outcome::Text(text)),
+                    // Another run has begun, or the room was loaded again.
+                    Ok(false) => return,
+                    Err(error) => Err(error),
+                },
+                other => other,
+            };
+            let Run {
+                shared, room, since, ..
+            } = run;
+            let worked_out = Box::new(WorkedOut { since, began, result });
+            // If the server is stopping: it is due after the next start.
+            let _ = shared.send(&room, LocalCommand::Install(worked_out)).await;
+        });
+    }
+
+    /// Writes rows that nothing refers to yet. The answer is false if the run that they belong to is obsolete.
+    pub(crate) fn write_ahead(
+        &self,
+        since: &Since,
+        rows: Batch,
+        commit: &mut PendingCommit,
+        reply: LocalReply<bool>,
+    ) {
+        let under_way = self.active.as_ref().and_then(|active| active.under_way.as_ref());
+        let is_current = under_way.is_some_and(|under_way| since.is_of(under_way));
+        if is_current {
+            commit.batch.append(rows);
+        }
+        commit.answer(reply, is_current);
+    }
+
+    /// Replaces the text by the result.
+    pub(crate) async fn install(&mut self, worked_out: WorkedOut, commit: &mut PendingCommit) {
+        // Pending edits are sealed first.
+        self.seal(commit);
+        self.fresh(commit).await;
+        if let Err(error) = Box::pin(self.install_now(worked_out, commit)).await {
+            self.settle_failed(&error, commit);
+        }
+    }
+
+    async fn install_now(&mut self, worked_out: WorkedOut, commit: &mut PendingCommit) -> Result<(), Unavailable> {
+        let WorkedOut { since, began, result } = worked_out;
+        let Some(active) = self.open().await? else {
+            return Ok(());
+        };
+        let Some(under_way) = active.under_way.take_if(|under_way| since.is_of(under_way)) else {
+            return Ok(());
+        };
+        let text = match result? {
+            Outcome::Text(text) => Some(text),
+            Outcome::NoText => None,
+            Outcome::Incomplete => {
+                // When the missing events arrive, the text is worked out anyway.
+                active.note_not_due(&mut commit.batch);
+                under_way.answer(commit);
+                return Ok(());
+            }
+        };
+        let shared = Arc::clone(&self.shared);
+        let Some(active) = self.active.as_mut() else {
+            return Ok(());
+        };
+        let mut session = MergeSession::new(active, commit, &shared.reader, shared.identity.server_name()).await?;
+        if let Some(text) = text {
+            session.replace_text(*text, began, &under_way.meanwhile).await?;
+        }
+        if under_way.completes {
+            session.note_complete_unless_missing();
+        }
+        if under_way.again {
+            active.note_due(&mut commit.batch);
+        }
+        under_way.answer(commit);
+        Ok(())
+    }
+}
+
+impl UnderWay {
+    /// Answers the callers when the turn is on disk.
+    fn answer(self, commit: &mut PendingCommit) {
+        for reply in self.waiting {
+            commit.answer(reply, ());
+        }
+    }
+}
+
+/// What a run needs.
+struct Run {
+    shared: Arc<Shared>,
+    room: OwnedRoomId,
+    version: RoomVersion,
+    ours: OwnedServerName,
+    /// `None` if the room is not a document.
+    numbers: Option<ReservedNumbers>,
+    since: Since,
+}
+
+impl Run {
+    /// From the events that are on disk.
+    async fn work_out(&self) -> Result<Outcome, Unavailable> {
+        let rows = StoredRows::load(&self.shared.reader, &self.room).await?;
+        let (room, version, ours) = (self.room.clone(), self.version.clone(), self.ours.clone());
+        let (since, numbers) = (self.since.clone(), self.numbers);
+        let work = move || {
+            let Some(events) = complete(rows, &version, &since)? else {
+                return Ok(Outcome::Incomplete);
+            };
+            let Some(numbers) = numbers else {
+                return Ok(Outcome::NoText);
+            };
+            let rebuilt: Rebuilt = rebuild(events, Some(&ours));
+            let text = Replacement::new(&room, rebuilt, numbers).map_err(|error| damaged(&room, &error))?;
+            Ok(Outcome::Text(Box::new(text)))
+        };
+        // A runtime of one thread, as in tests, is sequential anyway.
+        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+            return work();
+        }
+        let worked_out = tokio::task::spawn_blocking(work).await;
+        worked_out.unwrap_or(Err(Unavailable::Interrupted))
+    }
+
+    /// Has the worker write the portions. False if the run is obsolete.
+    async fn write_ahead(&self, portions: Vec<Batch>) -> Result<bool, Unavailable> {
+        for portion in portions {
+            let (reply, answer) = oneshot::channel();
+            let command = LocalCommand::WriteAhead(self.since.clone(), Box::new(portion), LocalReply::to_task(reply));
+            self.shared.send(&self.room, command).await?;
+            if !answer.await.unwrap_or(Err(Unavailable::Interrupted))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The events except those that arrived since; `None` if some are missing.
+fn complete(
+    rows: StoredRows,
+    version: &RoomVersion,
+    since: &Since,
+) -> Result<Option<Vec<PersistedEvent>>, Unavailable> {
+    let mut events: HashMap<OwnedEventId, PersistedEvent> = rows.read(version)?;
+    let since = since.lock();
+    events.retain(|id, _| !since.contains(id));
+    drop(since);
+    Ok(missing(&events).is_empty().then(|| events.into_values().collect()))
+}
