@@ -49,7 +49,7 @@ soak: ## run two servers with 200 editors for HOURS (1, or 0.1) without and as l
 	WEFT_SOAK_SECONDS=$$(awk 'BEGIN { print int($(or $(HOURS),1) * 3600) }') WEFT_SOAK_P99_MS=100 \
 	  cargo test --release --locked --workspace --test soak -- --nocapture
 
-latency: ## measure the P99 of edits and openings beside servers that do not answer or answer gaps with gaps, in one process
+latency: ## measure edits and openings beside servers that are silent, slow, answer gaps with gaps, or claim clocks again and again, in one process
 	cargo nextest run --locked --release -p weft-room --test federation --run-ignored only --no-capture latency_beside
 
 load: ## measure every figure of conformance-tests/RESULTS.md, with peers (15 minutes on an idle machine)

@@ -30,7 +30,7 @@ use weft_wire::{event_types, limits::MAX_CITED_EXTREMITIES};
 use crate::{
     Access, Reader, Unavailable,
     dispute::Dispute,
-    document::OpenText,
+    document::{OpenText, PointOfText},
     pending_commit::{PendingCommit, Write},
     reader::damaged,
     work_out::UnderWay,
@@ -93,6 +93,8 @@ pub(crate) struct ActiveRoom {
     pub(crate) version: RoomVersion,
     pub(crate) state: StateView,
     pub(crate) group: Group,
+    /// The stream position of the newest accepted event.
+    pub(crate) position: u64,
     /// Oldest first.
     pub(crate) extremities: Vec<Extremity>,
     /// The extremity that is our last event or a descendant of it: each of our events references the one before it.
@@ -124,6 +126,7 @@ impl ActiveRoom {
             state: StateView::empty(version.clone()),
             version,
             group: Group { id: 0, hops: 0 },
+            position: 0,
             extremities: Vec::new(),
             own_extremity: None,
             document: is_document.then(OpenText::empty),
@@ -165,6 +168,7 @@ impl ActiveRoom {
         active.find_own_extremity(reader, ours).await?;
         active.load_group(reader).await?;
         if row.kind.as_deref() == Some(event_types::DOCUMENT_ROOM) {
+            active.position = reader.last_position(id).await?;
             active.document = Some(OpenText::load(reader, id).await?);
             active.unwitnessed = reader.store().get(&UNWITNESSED, &(id,)).await?;
             active.dispute = Dispute::load(reader, id).await?;
@@ -561,6 +565,14 @@ impl ActiveRoom {
     /// Whether an event is a forward extremity.
     pub(crate) fn is_extremity(&self, event: &EventId) -> bool {
         self.extremities.iter().any(|extremity| extremity.id == *event)
+    }
+}
+
+/// The place of the current text in the graph.
+pub(crate) fn point(extremities: &[Extremity], position: u64) -> PointOfText {
+    PointOfText {
+        heads: extremities.iter().map(|end| end.id.clone()).collect(),
+        position,
     }
 }
 

@@ -3,6 +3,7 @@
 //! Uses about the document's own size in memory. Must not decide about rights, and must not run a CRDT engine.
 
 mod replacement;
+mod snapshot;
 
 use std::collections::BTreeSet;
 
@@ -10,14 +11,14 @@ use bytes::Bytes;
 use ruma::{EventId, OwnedUserId, RoomId, UserId};
 use tokio::time::Instant;
 use weft_crdt::{
-    Admission, Bounds, ClientId, Document, LiveUpdate, Refusal, Refused, StateVector, Update, admit_within,
+    Admission, ApplyError, Bounds, ClientId, Document, LiveUpdate, Refusal, Refused, StateVector, Update, admit_within,
     limits::LIVE_BYTES, take_live,
 };
 use weft_store::{
     Batch,
     tables::documents::{
-        CLIENT_OWNERS, CURRENT_VECTOR, DOC_SEQ, EVENT_VECTOR, JOURNAL, JOURNALED_ROOMS, JournalRow, SNAPSHOT,
-        SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow, VECTORS,
+        CLIENT_OWNERS, CURRENT_VECTOR, DOC_SEQ, EVENT_VECTOR, JOURNAL, JOURNALED_ROOMS, JournalRow, SNAPSHOT_TAIL,
+        VECTORS,
     },
 };
 use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNAL_ENTRIES};
@@ -30,24 +31,22 @@ use crate::{
     seal::PendingEdit,
 };
 
-use self::replacement::put_claims;
-pub(crate) use self::replacement::{Replacement, ReservedNumbers, VectorsAfter};
+use self::{
+    replacement::put_claims,
+    snapshot::{Stored, Tail},
+};
+pub(crate) use self::{
+    replacement::{Replacement, ReservedNumbers, VectorsAfter},
+    snapshot::{FoldJob, Folded, PointOfText, RunId},
+};
 
 /// Chains of vector groups are at most this long, as with state groups.
 const MAX_VECTOR_HOPS: u8 = 100;
-/// The tail is merged into the snapshot when it has this many rows, or one row for each [`BYTES_PER_ROW`] of the
-/// snapshot, or half the length of the snapshot: so opening a document is quick and the cost of an edit does not grow.
-const MIN_TAIL_ROWS: u64 = 256;
-/// See [`MIN_TAIL_ROWS`]: roughly what reading one row costs when a document is opened, in bytes of a snapshot.
-const BYTES_PER_ROW: usize = 4 * 1024;
+/// A text up to this many bytes is compacted where it grows, which takes about a millisecond.
+const MAX_INLINE_COMPACTION_BYTES: usize = 128 * 1024;
 /// Bytes of pending edits above which sealing is forced: once sealed, they must fit one atomic batch with room to
 /// spare.
 const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of one part of a stored snapshot. No row and no batch may hold a whole document.
-const PART_BYTES: usize = 1024 * 1024;
-/// A tail shorter than this many bytes is not merged because of its length.
-const MIN_TAIL_BYTES: usize = 64 * 1024;
-
 /// Limits of a snapshot from another server: those of an event, but as large as a document may be.
 const SNAPSHOT_BOUNDS: Bounds = Bounds {
     bytes: MAX_DOCUMENT_BYTES,
@@ -85,33 +84,11 @@ pub(crate) struct OpenText {
     change: TextChange,
 }
 
-/// The generations of snapshot parts on disk.
-#[derive(Debug, Default)]
-struct Stored {
-    /// The number of the next snapshot.
-    next: u64,
-    /// The parts of the current snapshot: generation and number.
-    parts: Option<(u64, u32)>,
-    /// Generations that remain if a run was obsolete, or if the server stopped, between writing the parts and the batch
-    /// that refers to them.
-    left_over: Vec<u64>,
-    /// The generation that the newest run writes.
-    reserved: Option<u64>,
-}
-
 /// The vector group of everything sealed.
 #[derive(Debug, Clone, Copy, Default)]
 struct VectorGroup {
     id: Option<u64>,
     hops: u8,
-}
-
-#[derive(Debug, Default)]
-struct Tail {
-    next: u64,
-    rows: u64,
-    bytes: usize,
-    snapshot_bytes: usize,
 }
 
 /// The result of examining a live edit.
@@ -163,12 +140,7 @@ impl OpenText {
         let mut open = Self::empty();
         open.seq = store.get(&DOC_SEQ, &(room,)).await?.unwrap_or(0);
         open.load_snapshot(reader, room).await?;
-        for ((_, row), update) in store.scan_all(SNAPSHOT_TAIL.under(&(room,))).await? {
-            open.tail.next = row.saturating_add(1);
-            open.tail.rows += 1;
-            open.tail.bytes += update.len();
-            open.apply_stored(room, update)?;
-        }
+        open.load_tail(reader, room).await?;
         open.load_backfilled(reader, room).await?;
         for ((_, seq), row) in store.scan_all(JOURNAL.under(&(room,))).await? {
             open.next_row = seq.saturating_add(1);
@@ -188,39 +160,6 @@ impl OpenText {
             open.waiting = Some((now, now));
         }
         Ok(open)
-    }
-
-    async fn load_snapshot(&mut self, reader: &Reader, room: &RoomId) -> Result<(), Unavailable> {
-        let store = reader.store();
-        let row = store.get(&SNAPSHOT, &(room,)).await?;
-        let mut text = Vec::new();
-        let mut found = 0;
-        for ((_, generation, _), part) in store.scan_all(SNAPSHOT_PARTS.under(&(room,))).await? {
-            self.snapshot.next = self.snapshot.next.max(generation.saturating_add(1));
-            if matches!(row, Some(SnapshotRow::Parts { generation: current, .. }) if current == generation) {
-                text.extend_from_slice(&part);
-                found += 1;
-            } else if self.snapshot.left_over.last() != Some(&generation) {
-                self.snapshot.left_over.push(generation);
-            }
-        }
-        let text = match row {
-            None => return Ok(()),
-            Some(SnapshotRow::Whole(text)) => text,
-            Some(SnapshotRow::Parts { generation, parts }) if parts == found => {
-                self.snapshot.parts = Some((generation, parts));
-                Bytes::from(text)
-            }
-            Some(SnapshotRow::Parts { parts, .. }) => {
-                return Err(damaged(
-                    room,
-                    &format_args!("{found} of {parts} parts of the snapshot exist"),
-                ));
-            }
-        };
-        self.tail.snapshot_bytes = text.len();
-        self.text = Document::from_update(text).map_err(|error| damaged(room, &error))?;
-        Ok(())
     }
 
     fn apply_stored(&mut self, room: &RoomId, update: Bytes) -> Result<Update, Unavailable> {
@@ -282,8 +221,7 @@ impl OpenText {
         if fresh > 0 && self.owners.len().saturating_add(fresh) > MAX_CLIENTS_PER_DOCUMENT {
             return Err(EditRefusal::TooManyClients(self.owners.len()).into());
         }
-        self.text
-            .apply(update)
+        self.apply(update)
             .map_err(|error| Unavailable::Damaged(error.to_string()))?;
         for client in ranges.into_keys() {
             self.owners.claim(client, author);
@@ -292,8 +230,18 @@ impl OpenText {
         Ok(())
     }
 
+    /// Applies an update to the text. A long text is compacted beside the worker: [`snapshot`].
+    fn apply(&mut self, update: &Update) -> Result<(), ApplyError> {
+        if self.text.byte_len() > MAX_INLINE_COMPACTION_BYTES {
+            self.text.append(update)
+        } else {
+            self.text.apply(update)
+        }
+    }
+
     /// Records for readers what is new in the text.
     fn note_added(&mut self, update: &Update) {
+        self.note_since_fold(update);
         if !self.change.is_replaced && !update.is_empty() {
             self.change.updates.push(update.clone());
         }
@@ -418,7 +366,7 @@ impl OpenText {
         update: &Update,
     ) -> Result<Update, Unavailable> {
         let new = self.text.only_new(update);
-        self.text.apply(update).map_err(|error| damaged(room, &error))?;
+        self.apply(update).map_err(|error| damaged(room, &error))?;
         self.note_added(&new);
         // A sealed edit has raised it when it was journaled.
         if !new.is_empty() {
@@ -430,7 +378,7 @@ impl OpenText {
             self.owners.claim(*client, sender);
         }
         self.advance(batch, room, ranges.iter().map(|(client, (_, to))| (*client, *to)));
-        self.append_tail(batch, room, Bytes::from(update.encode()));
+        self.append_tail(batch, room, &Bytes::from(update.encode()));
         Ok(new)
     }
 
@@ -492,71 +440,6 @@ impl OpenText {
         self.group.id
     }
 
-    // --- The snapshot ---------------------------------------------------------------------------------------------
-
-    fn append_tail(&mut self, batch: &mut Batch, room: &RoomId, update: Bytes) {
-        batch.put(&SNAPSHOT_TAIL, &(room, self.tail.next), &update);
-        self.tail.next += 1;
-        self.tail.rows += 1;
-        self.tail.bytes += update.len();
-    }
-
-    /// Writes a new snapshot if the text was worked out again, or if the tail is long and nothing is pending. After an
-    /// append to the tail, this must be called in the same turn. True if it was written.
-    pub(crate) fn fold(&mut self, batch: &mut Batch, room: &RoomId) -> bool {
-        let text = match self.unwritten.take() {
-            Some(text) => text,
-            None if self.is_tail_long() && self.pending.is_empty() => {
-                for row in self.tail.next.saturating_sub(self.tail.rows)..self.tail.next {
-                    batch.delete(&SNAPSHOT_TAIL, &(room, row));
-                }
-                self.tail.rows = 0;
-                self.tail.bytes = 0;
-                self.text.encode().into()
-            }
-            None => return false,
-        };
-        self.write_snapshot(batch, room, &text);
-        true
-    }
-
-    fn is_tail_long(&self) -> bool {
-        let Tail {
-            rows,
-            bytes,
-            snapshot_bytes,
-            ..
-        } = self.tail;
-        let by_size = u64::try_from(snapshot_bytes / BYTES_PER_ROW).unwrap_or(u64::MAX);
-        rows > MIN_TAIL_ROWS.max(by_size) || bytes > MIN_TAIL_BYTES.max(snapshot_bytes / 2)
-    }
-
-    fn write_snapshot(&mut self, batch: &mut Batch, room: &RoomId, text: &Bytes) {
-        let generation = self.snapshot.next;
-        self.snapshot.next = generation.saturating_add(1);
-        let mut parts = 0_u32;
-        for start in (0..text.len()).step_by(PART_BYTES) {
-            let part = text.slice(start..text.len().min(start + PART_BYTES));
-            batch.put_ahead(&SNAPSHOT_PARTS, &(room, generation, parts), &part);
-            parts = parts.saturating_add(1);
-        }
-        self.put_snapshot(batch, room, (generation, parts), text.len());
-    }
-
-    /// Names the parts of the snapshot, which are on disk before this batch, and deletes all others.
-    fn put_snapshot(&mut self, batch: &mut Batch, room: &RoomId, (generation, parts): (u64, u32), bytes: usize) {
-        if let Some((old, count)) = self.snapshot.parts.replace((generation, parts)) {
-            for part in 0..count {
-                batch.delete(&SNAPSHOT_PARTS, &(room, old, part));
-            }
-        }
-        for old in self.snapshot.left_over.drain(..) {
-            batch.delete_range(&SNAPSHOT_PARTS, &(room, old));
-        }
-        batch.put(&SNAPSHOT, &(room,), &SnapshotRow::Parts { generation, parts });
-        self.tail.snapshot_bytes = bytes;
-    }
-
     /// Adopts a document from another server's snapshot, before any event of it is here.
     pub(crate) fn adopt_snapshot(&mut self, batch: &mut Batch, room: &RoomId, bytes: Bytes) -> Result<(), RoomError> {
         too_large(bytes.len(), MAX_DOCUMENT_BYTES)?;
@@ -583,10 +466,7 @@ impl OpenText {
         let clocks: Vec<(ClientId, u32)> = self.text.state_vector().iter().collect();
         self.advance(batch, room, clocks);
         batch.delete_range(&SNAPSHOT_TAIL, &(room,));
-        self.tail = Tail {
-            next: self.tail.next,
-            ..Tail::default()
-        };
+        self.clear_tail();
         self.unwritten = Some(self.text.encode().into());
         Ok(())
     }

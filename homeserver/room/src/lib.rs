@@ -21,6 +21,7 @@ mod document;
 pub mod edit;
 pub mod errors;
 mod fetch;
+mod fold;
 mod history;
 mod ingest;
 mod joining;

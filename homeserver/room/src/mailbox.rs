@@ -11,8 +11,9 @@ use weft_store::Batch;
 use crate::{
     RoomError, Unavailable,
     command::{Lacks, RoomCommand, RoomReply},
+    document::{Folded, RunId},
     ingest::Portion,
-    work_out::{Since, WorkedOut},
+    work_out::WorkedOut,
 };
 
 /// An entry of the mailbox.
@@ -41,8 +42,11 @@ pub(crate) enum LocalCommand {
     Merge(Box<Portion>, LocalReply<Vec<Lacks>>),
     /// Work the text out again, if rival claims make that due.
     Settle,
-    /// Write a portion of the rows of a text that is being worked out. The answer is false if that run is obsolete.
-    WriteAhead(Since, Box<Batch>, LocalReply<bool>),
+    /// Write a portion of the rows of a text that is being worked out or compacted. The answer is false if that run is
+    /// obsolete.
+    WriteAhead(RunId, Box<Batch>, LocalReply<bool>),
+    /// Install the compacted text. `None`: this run failed.
+    Fold(RunId, Option<Box<Folded>>),
     /// Replace the text by the one that was worked out.
     Install(Box<WorkedOut>),
     /// Reference the updates that other servers may have soft-failed, if no event does yet.

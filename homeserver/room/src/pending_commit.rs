@@ -341,6 +341,12 @@ impl Finished {
         has_changes.then(|| Arc::clone(committed))
     }
 
+    /// The stream position of the last event that was accepted.
+    pub(crate) fn last_accepted(&self) -> Option<u64> {
+        let accepted = self.committed.events.iter().filter(|event| event.visible);
+        accepted.map(|event| event.position).next_back()
+    }
+
     /// Answers the callers.
     pub(crate) fn conclude(self, result: &Result<(), CommitError>) {
         for answer in self.answers {

@@ -8,6 +8,7 @@ mod events;
 mod graph;
 mod members;
 mod membership_history;
+mod nearest;
 mod relations;
 mod rows;
 mod timeline;

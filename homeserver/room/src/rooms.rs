@@ -33,6 +33,11 @@ pub struct RoomConfig {
     pub remote_presence: Duration,
     /// A worker without work ends after this time; the room is loaded again when needed.
     pub idle_eviction: Duration,
+    /// Updates after a document's snapshot above which a new one is written: opening is quick then.
+    pub snapshot_after: u64,
+    /// Updates between two checkpoints of a document, at most; the text at any event costs the nearest checkpoint and
+    /// what is between.
+    pub checkpoint_after: u64,
     /// Commands that may wait for one room.
     pub mailbox: usize,
     /// Limits of open invitations to, and knocks on, rooms that this server is not in.
@@ -51,6 +56,8 @@ impl Default for RoomConfig {
             seal_remote: Duration::from_millis(50),
             remote_presence: Duration::from_secs(60),
             idle_eviction: Duration::from_secs(300),
+            snapshot_after: 256,
+            checkpoint_after: 500,
             mailbox: 256,
             invitations: InvitationBounds::default(),
             event_bytes_per_user_and_day: MAX_EVENT_BYTES_PER_USER_AND_DAY,

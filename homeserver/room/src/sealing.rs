@@ -60,19 +60,6 @@ impl Worker {
         }
     }
 
-    /// Compacts the snapshot if its tail has become long. Called after everything that a turn appended, from local
-    /// users or other servers, as the last step of the turn.
-    pub(crate) fn fold(&mut self, commit: &mut PendingCommit) {
-        let Some(active) = self.active.as_mut() else { return };
-        let Some(document) = active.document.as_mut() else {
-            return;
-        };
-        if document.fold(&mut commit.batch, &active.id) {
-            #[cfg(debug_assertions)]
-            fail::fail_point!("room::snapshot_folded");
-        }
-    }
-
     pub(crate) async fn seal_now(&mut self, commit: &mut PendingCommit, reply: Reply<()>) {
         if let Err(error) = self.open().await {
             reply.send(Err(error.into()));

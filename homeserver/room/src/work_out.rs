@@ -16,7 +16,6 @@ use std::{
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
-    sync::oneshot,
     time::Instant,
 };
 use weft_dag::{Pdu, RoomVersion};
@@ -24,8 +23,9 @@ use weft_store::Batch;
 
 use crate::{
     Unavailable,
-    active_room::ActiveRoom,
-    document::{OpenText, Replacement, ReservedNumbers},
+    active_room::{ActiveRoom, point},
+    document::{OpenText, PointOfText, Replacement, ReservedNumbers, RunId},
+    fold::write_portions,
     ingest::{
         merge_session::MergeSession,
         rebuild::{PersistedEvent, Rebuilt, missing, rebuild},
@@ -41,29 +41,28 @@ use crate::{
 /// Events that may arrive while a text is worked out. If there are more, it is worked out again.
 const MAX_MEANWHILE: usize = 10_000;
 
-/// The events that arrived since a run began. Its identity also distinguishes one run from another.
+/// The events that arrived since a run began.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Since(Arc<Mutex<HashSet<OwnedEventId>>>);
+struct Since(Arc<Mutex<HashSet<OwnedEventId>>>);
 
 impl Since {
     fn lock(&self) -> MutexGuard<'_, HashSet<OwnedEventId>> {
         // A set can't be half-changed, so a poisoned lock is safe to use.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    fn is_of(&self, under_way: &UnderWay) -> bool {
-        Arc::ptr_eq(&self.0, &under_way.since.0)
-    }
 }
 
 /// A text that is being worked out.
 #[derive(Default)]
 pub(crate) struct UnderWay {
+    run: RunId,
     since: Since,
     /// Events that were accepted since, in order.
     meanwhile: Vec<Arc<Pdu>>,
     /// Some of them may change what stands.
     again: bool,
+    /// The run may have read an update without its content, which is here now.
+    lacks_content: bool,
     /// It has the whole history: nothing is missing once the text is installed.
     completes: bool,
     /// Callers that wait for the result.
@@ -72,7 +71,7 @@ pub(crate) struct UnderWay {
 
 /// A text that was worked out.
 pub(crate) struct WorkedOut {
-    since: Since,
+    run: RunId,
     began: Instant,
     result: Result<Outcome, Unavailable>,
 }
@@ -109,6 +108,14 @@ impl ActiveRoom {
         }
     }
 
+    /// Records that an update that was received redacted is complete: the text must be worked out with it.
+    pub(crate) fn note_restored(&mut self, batch: &mut Batch) {
+        if let Some(under_way) = self.under_way.as_mut() {
+            under_way.lacks_content = true;
+        }
+        self.note_text_due(batch);
+    }
+
     /// Records an event from before the events that are here. The current run may lack it.
     pub(crate) fn note_earlier(&mut self) {
         if let Some(under_way) = self.under_way.as_mut() {
@@ -127,14 +134,18 @@ impl Worker {
         let before = active.under_way.take().unwrap_or_default();
         let mut waiting = before.waiting;
         waiting.extend(reply);
-        let (since, began) = (Since::default(), Instant::now());
+        let (run, since, began) = (RunId::default(), Since::default(), Instant::now());
         active.under_way = Some(UnderWay {
+            run: run.clone(),
             since: since.clone(),
             completes: completes || before.completes,
             waiting,
             ..UnderWay::default()
         });
+        let point = point(&active.extremities, active.position);
         let run = Run {
+            id: run,
+            point,
             shared: Arc::clone(&self.shared),
             room: active.id.clone(),
             version: active.version.clone(),
@@ -144,37 +155,23 @@ impl Worker {
         };
         tokio::spawn(async move {
             let result = match run.work_out().await {
-                Ok(Outcome::Text(mut text)) => match run.write_ahead(text.take_ahead()).await {
-                    Ok(true) => Ok(Outcome::Text(text)),
-                    // Another run has begun, or the room was loaded again.
-                    Ok(false) => return,
-                    Err(error) => Err(error),
-                },
+                Ok(Outcome::Text(mut text)) => {
+                    match write_portions(&run.shared, &run.room, &run.id, text.take_ahead()).await {
+                        Ok(true) => Ok(Outcome::Text(text)),
+                        // Another run has begun, or the room was loaded again.
+                        Ok(false) => return,
+                        Err(error) => Err(error),
+                    }
+                }
                 other => other,
             };
             let Run {
-                shared, room, since, ..
+                id: run, shared, room, ..
             } = run;
-            let worked_out = Box::new(WorkedOut { since, began, result });
+            let worked_out = Box::new(WorkedOut { run, began, result });
             // If the server is stopping: it is due after the next start.
             let _ = shared.send(&room, LocalCommand::Install(worked_out)).await;
         });
-    }
-
-    /// Writes rows that nothing refers to yet. The answer is false if the run that they belong to is obsolete.
-    pub(crate) fn write_ahead(
-        &self,
-        since: &Since,
-        rows: Batch,
-        commit: &mut PendingCommit,
-        reply: LocalReply<bool>,
-    ) {
-        let under_way = self.active.as_ref().and_then(|active| active.under_way.as_ref());
-        let is_current = under_way.is_some_and(|under_way| since.is_of(under_way));
-        if is_current {
-            commit.batch.append(rows);
-        }
-        commit.answer(reply, is_current);
     }
 
     /// Replaces the text by the result.
@@ -188,11 +185,11 @@ impl Worker {
     }
 
     async fn install_now(&mut self, worked_out: WorkedOut, commit: &mut PendingCommit) -> Result<(), Unavailable> {
-        let WorkedOut { since, began, result } = worked_out;
+        let WorkedOut { run, began, result } = worked_out;
         let Some(active) = self.open().await? else {
             return Ok(());
         };
-        let Some(under_way) = active.under_way.take_if(|under_way| since.is_of(under_way)) else {
+        let Some(under_way) = active.under_way.take_if(|under_way| under_way.is(&run)) else {
             return Ok(());
         };
         let text = match result? {
@@ -216,7 +213,9 @@ impl Worker {
         if under_way.completes {
             session.note_complete_unless_missing();
         }
-        if under_way.again {
+        if under_way.lacks_content {
+            active.note_text_due(&mut commit.batch);
+        } else if under_way.again {
             active.note_due(&mut commit.batch);
         }
         under_way.answer(commit);
@@ -225,6 +224,11 @@ impl Worker {
 }
 
 impl UnderWay {
+    /// Whether it is this run.
+    pub(crate) fn is(&self, run: &RunId) -> bool {
+        self.run == *run
+    }
+
     /// Answers the callers when the turn is on disk.
     fn answer(self, commit: &mut PendingCommit) {
         for reply in self.waiting {
@@ -235,6 +239,9 @@ impl UnderWay {
 
 /// What a run needs.
 struct Run {
+    id: RunId,
+    /// The place of the text in the graph.
+    point: PointOfText,
     shared: Arc<Shared>,
     room: OwnedRoomId,
     version: RoomVersion,
@@ -249,7 +256,7 @@ impl Run {
     async fn work_out(&self) -> Result<Outcome, Unavailable> {
         let rows = StoredRows::load(&self.shared.reader, &self.room).await?;
         let (room, version, ours) = (self.room.clone(), self.version.clone(), self.ours.clone());
-        let (since, numbers) = (self.since.clone(), self.numbers);
+        let (since, numbers, point) = (self.since.clone(), self.numbers, self.point.clone());
         let work = move || {
             let Some(events) = complete(rows, &version, &since)? else {
                 return Ok(Outcome::Incomplete);
@@ -258,7 +265,7 @@ impl Run {
                 return Ok(Outcome::NoText);
             };
             let rebuilt: Rebuilt = rebuild(events, Some(&ours));
-            let text = Replacement::new(&room, rebuilt, numbers).map_err(|error| damaged(&room, &error))?;
+            let text = Replacement::new(&room, rebuilt, numbers, point).map_err(|error| damaged(&room, &error))?;
             Ok(Outcome::Text(Box::new(text)))
         };
         // A runtime of one thread, as in tests, is sequential anyway.
@@ -267,19 +274,6 @@ impl Run {
         }
         let worked_out = tokio::task::spawn_blocking(work).await;
         worked_out.unwrap_or(Err(Unavailable::Interrupted))
-    }
-
-    /// Has the worker write the portions. False if the run is obsolete.
-    async fn write_ahead(&self, portions: Vec<Batch>) -> Result<bool, Unavailable> {
-        for portion in portions {
-            let (reply, answer) = oneshot::channel();
-            let command = LocalCommand::WriteAhead(self.since.clone(), Box::new(portion), LocalReply::to_task(reply));
-            self.shared.send(&self.room, command).await?;
-            if !answer.await.unwrap_or(Err(Unavailable::Interrupted))? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 }
 

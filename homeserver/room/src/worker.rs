@@ -19,6 +19,7 @@ use crate::{
     RoomError, Unavailable,
     active_room::ActiveRoom,
     command::{RoomCommand, RoomReply},
+    document::OpenText,
     mailbox::{Command, LocalCommand, Reply},
     pending_commit::PendingCommit,
     published::Published,
@@ -104,6 +105,8 @@ impl Worker {
                 Wake::Command(first) => self.work(Work::Commands(first)).await,
                 Wake::Portion => self.work(Work::Portion).await,
                 Wake::Seal => self.work(Work::Seal).await,
+                // The result of a task would be lost with the room's memory.
+                Wake::Idle if self.awaits_task() => self.last_work = Instant::now(),
                 Wake::Idle => self.mailbox.close(),
                 Wake::Closed => return,
             }
@@ -128,6 +131,13 @@ impl Worker {
             command = self.mailbox.recv() => command.map_or(Wake::Closed, Wake::Command),
             () = tokio::time::sleep_until(due.unwrap_or(idle)) => if due.is_some() { Wake::Seal } else { Wake::Idle },
         }
+    }
+
+    /// Whether a task works for this room.
+    fn awaits_task(&self) -> bool {
+        self.active.as_ref().is_some_and(|active| {
+            active.under_way.is_some() || active.document.as_ref().is_some_and(OpenText::is_being_folded)
+        })
     }
 
     fn seal_due(&self) -> Option<Instant> {
@@ -207,7 +217,8 @@ impl Worker {
             LocalCommand::Resume(row) => self.ingest(commit, Some(row)).await,
             LocalCommand::Merge(portion, reply) => self.merge(*portion, commit, reply).await,
             LocalCommand::Settle => self.settle(commit).await,
-            LocalCommand::WriteAhead(since, rows, reply) => self.write_ahead(&since, *rows, commit, reply),
+            LocalCommand::WriteAhead(run, rows, reply) => self.write_ahead(&run, *rows, commit, reply),
+            LocalCommand::Fold(run, folded) => self.install_fold(&run, folded.map(|folded| *folded), commit),
             LocalCommand::Install(worked_out) => self.install(*worked_out, commit).await,
             LocalCommand::Reconcile => self.reconcile_extremities(commit).await,
             LocalCommand::Witness(due, reply) => self.witness(due, commit, reply).await,
@@ -222,8 +233,10 @@ impl Worker {
             self.forget();
             return;
         }
-        self.fold(&mut commit);
         if let Some(active) = self.active.as_mut() {
+            if let Some(document) = active.document.as_mut() {
+                document.write_adopted(&mut commit.batch, &active.id);
+            }
             active.schedule_naming(&mut commit);
         }
         let (pruned, gap, unwitnessed) = (commit.pruned, commit.gap, commit.unwitnessed);
@@ -263,7 +276,9 @@ impl Worker {
             background().fetch_history(&self.shared, &self.room);
         }
         if result.is_ok() {
+            self.note_position(finished.last_accepted());
             self.settle_later();
+            self.begin_fold();
         }
         if unwitnessed && result.is_ok() {
             witness::begin(&self.shared, self.room.clone());
@@ -271,6 +286,12 @@ impl Worker {
         #[cfg(debug_assertions)]
         fail::fail_point!("room::before_answer");
         finished.conclude(&result);
+    }
+
+    fn note_position(&mut self, last: Option<u64>) {
+        if let Some((active, last)) = self.active.as_mut().zip(last) {
+            active.position = active.position.max(last);
+        }
     }
 
     /// Memory may be ahead of the disk: drop it, so that the room is loaded again.

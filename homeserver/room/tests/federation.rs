@@ -6,6 +6,8 @@
     reason = "a panic is how a test fails"
 )]
 
+#[path = "federation/checkpoints.rs"]
+mod checkpoints;
 #[path = "federation/departed.rs"]
 mod departed;
 #[path = "federation/disputes.rs"]

@@ -180,7 +180,8 @@ impl Document {
         lanes + self.deletes.len() * 8
     }
 
-    fn append(&mut self, update: &Update) -> Result<(), ApplyError> {
+    /// Applies an update without any compaction: the cost does not depend on the document. An error changes nothing.
+    pub fn append(&mut self, update: &Update) -> Result<(), ApplyError> {
         for run in &update.runs {
             let known_end = self.sv.get(run.client);
             let hole = update

@@ -15,12 +15,14 @@ use weft_crdt::{ApplyError, ClientId, Document, StateVector};
 use weft_store::{
     Batch,
     tables::documents::{
-        CLAIMS, CLIENT_OWNERS, CURRENT_VECTOR, ClaimRow, ClientOwner, EVENT_VECTOR, SNAPSHOT_PARTS, SNAPSHOT_TAIL,
-        VECTORS, VectorRow,
+        CLAIMS, CLIENT_OWNERS, CURRENT_VECTOR, ClaimRow, ClientOwner, EVENT_VECTOR, SNAPSHOT_TAIL, VECTORS, VectorRow,
     },
 };
 
-use super::{MAX_VECTOR_HOPS, OpenText, PART_BYTES, Tail, VectorGroup};
+use super::{
+    MAX_VECTOR_HOPS, OpenText, VectorGroup,
+    snapshot::{NewSnapshot, PointOfText, checkpoint_row, parts_of},
+};
 use crate::{
     Unavailable,
     admission::Owners,
@@ -58,13 +60,18 @@ pub(crate) struct Replacement {
     sealed: StateVector,
     group: VectorGroup,
     vectors: VectorsAfter,
-    snapshot: (u64, u32),
-    snapshot_bytes: usize,
+    snapshot: NewSnapshot,
+    point: PointOfText,
 }
 
 impl Replacement {
-    /// Prepares the text.
-    pub(crate) fn new(room: &RoomId, mut rebuilt: Rebuilt, numbers: ReservedNumbers) -> Result<Self, ApplyError> {
+    /// Prepares the text; `point` is its place in the graph.
+    pub(crate) fn new(
+        room: &RoomId,
+        mut rebuilt: Rebuilt,
+        numbers: ReservedNumbers,
+        point: PointOfText,
+    ) -> Result<Self, ApplyError> {
         let mut rows = Batch::new();
         rows.delete_range(&CLAIMS, &(room,));
         rows.delete_range(&CLIENT_OWNERS, &(room,));
@@ -93,7 +100,13 @@ impl Replacement {
         let mut ahead = groups.finish();
         let encoded = Bytes::from(text.encode());
         let parts = parts_of(room, numbers.generation, &encoded);
-        let snapshot = (numbers.generation, u32::try_from(parts.len()).unwrap_or(u32::MAX));
+        let snapshot = NewSnapshot {
+            generation: numbers.generation,
+            parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+            bytes: encoded.len(),
+            checkpoint_after: u64::MAX,
+            checkpoint: None,
+        };
         ahead.extend(parts);
         Ok(Self {
             decided: rebuilt,
@@ -105,7 +118,7 @@ impl Replacement {
             group,
             vectors,
             snapshot,
-            snapshot_bytes: encoded.len(),
+            point,
         })
     }
 
@@ -113,20 +126,6 @@ impl Replacement {
     pub(crate) fn take_ahead(&mut self) -> Vec<Batch> {
         std::mem::take(&mut self.ahead)
     }
-}
-
-/// The rows of a whole text, each in a batch of its own.
-pub(super) fn parts_of(room: &RoomId, generation: u64, text: &Bytes) -> Vec<Batch> {
-    let starts = (0..text.len()).step_by(PART_BYTES);
-    let parts = starts.map(|start| text.slice(start..text.len().min(start + PART_BYTES)));
-    parts
-        .zip(0_u32..)
-        .map(|(part, number)| {
-            let mut batch = Batch::new();
-            batch.put(&SNAPSHOT_PARTS, &(room, generation, number), &part);
-            batch
-        })
-        .collect()
 }
 
 /// The rows of an update that stands.
@@ -261,16 +260,18 @@ impl OpenText {
         self.owners = new.owners;
         self.sealed = new.sealed;
         self.group = new.group;
-        self.tail = Tail {
-            next: self.tail.next,
-            ..Tail::default()
-        };
+        self.clear_tail();
         self.unwritten = None;
-        self.snapshot.reserved = self
-            .snapshot
-            .reserved
-            .filter(|generation| *generation != new.snapshot.0);
-        self.put_snapshot(batch, room, new.snapshot, new.snapshot_bytes);
+        let mut snapshot = new.snapshot;
+        let generation = snapshot.generation;
+        self.snapshot.reserved = self.snapshot.reserved.filter(|reserved| *reserved != generation);
+        self.clear_checkpoints(batch, room, generation);
+        // Where clocks are claimed twice, later events may change the text at earlier ones.
+        if !new.decided.is_disputed && self.pending.is_empty() {
+            let row = checkpoint_row(generation, snapshot.parts, new.point, self.merged(), &self.sealed);
+            snapshot.checkpoint = Some((self.seq, row));
+        }
+        self.put_snapshot(batch, room, snapshot);
         for edit in &self.pending {
             self.text.apply(&edit.update).map_err(|error| damaged(room, &error))?;
             for client in edit.update.ranges().into_keys() {
@@ -314,14 +315,14 @@ mod tests {
         };
         let mut text = OpenText::empty();
         let numbers = text.reserve_numbers();
-        let mut replacement = Replacement::new(&room, rebuilt, numbers).unwrap();
+        let mut replacement = Replacement::new(&room, rebuilt, numbers, PointOfText::default()).unwrap();
         let portions = replacement.take_ahead();
         assert!(portions.len() >= 5, "{}", portions.len());
         assert!(portions.iter().all(|portion| portion.len() <= ROWS_PER_PORTION));
         let mut batch = Batch::new();
         let (_, vectors) = text.replace(&mut batch, &room, replacement).unwrap();
         // One small row an event, and a few more.
-        assert!(batch.len() <= events.len() + 10, "{}", batch.len());
+        assert!(batch.len() <= events.len() + 15, "{}", batch.len());
         let last = &vectors[&events[4_999]];
         assert_eq!(last.0, vector(&[(1, 5_000)]));
     }

@@ -70,6 +70,14 @@ impl Worker {
 const BACKFILL_POSITIONS_RANGE: i64 = 1 << 40;
 
 impl crate::Reader {
+    /// The stream position of the newest accepted event; 0 if there is none.
+    pub(crate) async fn last_position(&self, room: &RoomId) -> Result<u64, Unavailable> {
+        let last = self.store().scan(TIMELINE.under(&(room,)).reversed().limit(1)).await?;
+        Ok(last
+            .first()
+            .map_or(0, |((_, order), _)| u64::try_from(*order).unwrap_or(0)))
+    }
+
     /// The last position of a backfilled event that is used. A later portion is newer than an earlier one and comes
     /// after it.
     pub(crate) async fn last_backfill_position(&self, room: &RoomId) -> Result<i64, Unavailable> {

@@ -51,7 +51,7 @@ impl MergeSession<'_> {
             self.take_text(&[], event).await?;
             // Later updates may depend on it. While events are missing, the text is worked out when they arrive.
             if is_whole {
-                self.active.note_text_due(&mut self.commit.batch);
+                self.active.note_restored(&mut self.commit.batch);
             }
         }
         Ok(())

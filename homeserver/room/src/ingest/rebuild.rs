@@ -178,10 +178,16 @@ fn node(event: &PersistedEvent, places: &HashMap<&EventId, usize>) -> Node {
         server: pdu.sender().server_name().to_owned(),
         part,
         names,
-        claim: (is_message_event && pdu.kind() == event_types::UPDATE)
-            .then(|| claim(pdu))
-            .flatten(),
+        claim: claim_of(pdu, event.flags),
     }
+}
+
+/// The update that an event contributes, if it is admitted.
+pub(crate) fn claim_of(pdu: &Pdu, flags: u8) -> Option<Claim> {
+    let is_update = pdu.kind() == event_types::UPDATE && pdu.state_key().is_none();
+    (is_update && flags & event_flags::REJECTED == 0)
+        .then(|| claim(pdu))
+        .flatten()
 }
 
 /// The update of an event; `None` if it is invalid, or if the event declares other ranges than those of the update.

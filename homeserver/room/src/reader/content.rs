@@ -53,6 +53,9 @@ impl Reader {
         if let Some(text) = self.content_at_tip(room, at).await? {
             return Ok(text);
         }
+        if let Some(text) = self.text_by_checkpoint(room, at).await? {
+            return Ok(text);
+        }
         self.replay(room, at).await
     }
 
@@ -139,6 +142,15 @@ impl Reader {
         let others: Vec<OwnedEventId> = at.iter().filter(|id| !extremities.contains(id)).cloned().collect();
         let found = self.events(room, &others).await?;
         Ok(found.len() < others.len() || found.iter().any(|event| !event.is_visible()))
+    }
+
+    /// The text at the given events from the events alone, to compare it with the one from a checkpoint.
+    ///
+    /// # Errors
+    /// As [`Reader::content_at`].
+    #[cfg(feature = "testing")]
+    pub async fn content_of_events(&self, room: &RoomId, at: &[OwnedEventId]) -> Result<Bytes, RoomError> {
+        self.replay(room, at).await
     }
 
     /// Builds the text from the events, as a server that joins later does. Inadmissible updates and updates that lost

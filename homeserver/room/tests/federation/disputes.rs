@@ -85,9 +85,9 @@ pub(super) async fn overlapping_claims(net: &Net, room: &RoomId, count: usize) -
     claims
 }
 
-/// The key of an event that does not exist: scans of all events of a room cover it.
+/// The key before those of all events of a room: the first page of a scan of all events covers it.
 fn all_events(room: &RoomId) -> Bytes {
-    let nowhere: OwnedEventId = ruma::EventId::new_v2_or_v3(&"x".repeat(43)).unwrap();
+    let nowhere: OwnedEventId = ruma::EventId::new_v2_or_v3(&"-".repeat(43)).unwrap();
     EVENTS.physical(&(room, &nowhere))
 }
 

@@ -977,7 +977,7 @@ fn load(client: u64, update: &[u8]) -> Doc {
     doc
 }
 
-fn read(update: &[u8]) -> String {
+pub fn read(update: &[u8]) -> String {
     let doc = load(999_999, update);
     let body = doc.get_or_insert_text("body");
     let transaction = doc.transact();

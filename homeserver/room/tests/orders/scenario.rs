@@ -307,7 +307,13 @@ impl Scenario {
             clock: Arc::new(SystemClock),
         };
         let identity = Arc::new(FixedIdentity(testing::signer(&ServerName::parse(name).unwrap())));
-        let rooms = Rooms::start(RoomConfig::default(), store, identity, ports);
+        // Snapshots are written after each update, so that texts at old events come from checkpoints.
+        let config = RoomConfig {
+            snapshot_after: 0,
+            checkpoint_after: 0,
+            ..RoomConfig::default()
+        };
+        let rooms = Rooms::start(config, store, identity, ports);
         Server {
             rooms,
             room: self.world.room_id.clone(),

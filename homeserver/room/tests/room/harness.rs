@@ -3,9 +3,10 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, Ordering},
+    atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId, server_name};
 use serde_json::{Value, json};
@@ -16,7 +17,11 @@ use weft_room::{
     RoomError, Rooms,
     testing::{FixedIdentity, NoPeers, SerialisedRouter},
 };
-use weft_store::{Store, memory::MemoryDisk};
+use weft_store::{
+    ReadError, Store,
+    engine::{CommitGroup, Engine, EngineCommitError, KeyRange},
+    memory::{MemoryDisk, MemoryEngine},
+};
 use weft_wire::document::DocumentKind;
 
 #[derive(Default)]
@@ -40,6 +45,39 @@ impl Sink {
     }
 }
 
+/// An engine that counts the rows that are read.
+struct CountingEngine {
+    engine: MemoryEngine,
+    rows: Arc<AtomicU64>,
+}
+
+#[async_trait]
+impl Engine for CountingEngine {
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.rows.fetch_add(1, Ordering::Relaxed);
+        self.engine.get(key).await
+    }
+
+    async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, ReadError> {
+        self.rows.fetch_add(keys.len() as u64, Ordering::Relaxed);
+        self.engine.get_many(keys).await
+    }
+
+    async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
+        let rows = self.engine.scan(range).await?;
+        self.rows.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        Ok(rows)
+    }
+
+    async fn commit_group(&self, group: CommitGroup) -> Vec<Result<(), EngineCommitError>> {
+        self.engine.commit_group(group).await
+    }
+
+    async fn close(&self) {
+        self.engine.close().await;
+    }
+}
+
 /// A running server on a disk.
 pub(crate) struct Server {
     pub(crate) disk: MemoryDisk,
@@ -47,6 +85,7 @@ pub(crate) struct Server {
     pub(crate) rooms: Rooms,
     pub(crate) sink: Arc<Sink>,
     pub(crate) clock: Arc<ManualClock>,
+    rows: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -56,7 +95,12 @@ impl Server {
 
     /// Starts a server with the data on the disk, without recovery.
     pub(crate) async fn boot(disk: &MemoryDisk, config: RoomConfig) -> Self {
-        let store = Store::open(disk.open()).await.unwrap();
+        let rows = Arc::<AtomicU64>::default();
+        let engine = CountingEngine {
+            engine: disk.open(),
+            rows: Arc::clone(&rows),
+        };
+        let store = Store::open(engine).await.unwrap();
         let sink = Arc::new(Sink::default());
         let clock = ManualClock::stepping(1_700_000_000_000, 1);
         let ports = Ports {
@@ -74,7 +118,13 @@ impl Server {
             rooms,
             sink,
             clock,
+            rows,
         }
+    }
+
+    /// The number of rows that were read so far.
+    pub(crate) fn rows_read(&self) -> u64 {
+        self.rows.load(Ordering::Relaxed)
     }
 
     /// A power loss and a restart, with recovery.

@@ -6,6 +6,7 @@
     reason = "in tests a panic reports a failure"
 )]
 
+mod checkpoints;
 mod concurrency;
 mod crash;
 mod create;

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{OwnedEventId, OwnedUserId, RoomId};
 use weft_dag::StateMap;
-use weft_store::tables::rooms::{EVENTS, event_flags};
+use weft_store::tables::rooms::{EVENTS, TIMELINE, event_flags};
 
 use super::{editor::read, server::Server};
+
+/// The text is compared at one of this many events.
+const EVENTS_PER_TEXT: usize = 5;
 
 /// A word that a user typed.
 pub struct Word {
@@ -72,6 +75,27 @@ pub async fn text_of_events(server: &Server, room: &RoomId) -> Result<String, St
     content
         .map(|content| read(&content))
         .map_err(|error| format!("s{}: {error}", server.number))
+}
+
+/// The text at some events, from the nearest checkpoint, must be the one that all their ancestors give.
+pub async fn check_texts_at_events(server: &Server, room: &RoomId) -> Result<(), String> {
+    let rows = server.store.scan_all(TIMELINE.under(&(room,))).await.unwrap();
+    let reader = server.rooms.reader();
+    for (_, id) in rows.into_iter().step_by(EVENTS_PER_TEXT) {
+        let at = [id];
+        let quick = reader.content_at(room, &at).await.map(|text| read(&text));
+        let whole = reader.content_of_events(room, &at).await.map(|text| read(&text));
+        if let (Ok(quick), Ok(whole)) = (&quick, &whole)
+            && quick == whole
+        {
+            continue;
+        }
+        let (number, id) = (server.number, &at[0]);
+        return Err(format!(
+            "s{number}: the text at {id} is {quick:?}, its ancestors give {whole:?}"
+        ));
+    }
+    Ok(())
 }
 
 /// All events of a server, and whether each was rejected.

@@ -83,7 +83,7 @@ impl Server {
             clock: clock.clone(),
         };
         let identity = Arc::new(FixedIdentity(testing::signer(&name(number))));
-        let rooms = Rooms::start(RoomConfig::default(), store.clone(), identity, ports);
+        let rooms = Rooms::start(config(), store.clone(), identity, ports);
         let mut senders = Vec::new();
         for (to, wake) in wakes {
             let outbox = StoredOutbox {
@@ -265,5 +265,14 @@ async fn perform(
             network.note(format_args!("s{from} drops {event}"));
             None
         }
+    }
+}
+
+/// Snapshots are written after few updates, so that each run has checkpoints.
+fn config() -> RoomConfig {
+    RoomConfig {
+        snapshot_after: 2,
+        checkpoint_after: 6,
+        ..RoomConfig::default()
     }
 }

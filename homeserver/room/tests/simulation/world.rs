@@ -18,7 +18,7 @@ use super::{
     finality::Finals,
     malicious::MaliciousServer,
     network::{Network, check, name},
-    oracle::{Log, Word, check_words, differs, refused, text_of_events, user, view},
+    oracle::{Log, Word, check_texts_at_events, check_words, differs, refused, text_of_events, user, view},
     plan::{Action, Plan},
     server::Server,
 };
@@ -681,6 +681,7 @@ impl World {
                     server.number, first.text
                 ));
             }
+            check_texts_at_events(server, &self.room).await?;
             let refused = refused(server, &self.room).await;
             let differ = first_refused
                 .iter()

@@ -18,7 +18,7 @@ crate::tables! {
     SNAPSHOT_TAIL: (OwnedRoomId, u64) => Bytes, Room, Derived, 0x0204,
         "Room, number: merged updates since the snapshot, compacted into it from time to time.";
     SNAPSHOT_PARTS: (OwnedRoomId, u64, u32) => Bytes, Room, Derived, 0x020A,
-        "Room, generation, number: the compacted document in parts, so that no batch must hold all of it. Generations that SNAPSHOT doesn't name are unused.";
+        "Room, generation, number: the compacted document in parts, so that no batch must hold all of it. Generations that neither SNAPSHOT nor CHECKPOINTS names are unused.";
     CLAIMS: (OwnedRoomId, u64, u32) => ClaimRow, Room, Derived, 0x0205,
         "Room, client id, first clock: the event with this range of the client's blocks. Decides conflicting claims, and gives the author of each block.";
     CLIENT_OWNERS: (OwnedRoomId, u64) => ClientOwner, Room, Derived, 0x0206,
@@ -31,6 +31,10 @@ crate::tables! {
         "The vector group of all signed events that are merged into the document.";
     DOC_SEQ: (OwnedRoomId,) => u64, Room, Ground, 0x020B,
         "Room: the version of the document, which grows by one with each journaled edit and each merged event. A version must not be used twice, and the events don't show how many edits were sealed into them.";
+    CHECKPOINTS: (OwnedRoomId, u64) => CheckpointRow, Room, Derived, 0x020C,
+        "Room, document version: a snapshot that is kept, and its place in the graph. The text at an event is computed from the nearest one.";
+    UNFINISHED_SNAPSHOTS: (OwnedRoomId, u64) => (), Room, Derived, 0x020D,
+        "Room, generation: parts of a snapshot that are written and not named yet. After a crash they are deleted with the next snapshot.";
     DISPUTED_ROOMS: (OwnedRoomId,) => DisputeRow, Lane(Room), Derived, 0x0210,
         "Documents with conflicting claims: whether the document has to be rebuilt, and the updates that our next event references.";
 }
@@ -101,6 +105,60 @@ impl Value for SnapshotRow {
         Ok(Self::Parts {
             generation: row.u64()?,
             parts: row.u32()?,
+        })
+    }
+}
+
+/// A checkpoint of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointRow {
+    /// The forward extremities: the text is that of these events and their ancestors.
+    pub heads: Vec<OwnedEventId>,
+    /// The stream position of the newest accepted event: all accepted events up to it are part of the text.
+    pub position: u64,
+    /// The generation of its parts, in rows of [`SNAPSHOT_PARTS`].
+    pub generation: u64,
+    /// The number of parts.
+    pub parts: u32,
+    /// Updates that were merged since the room began.
+    pub updates: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The state vector of the text, encoded.
+    pub state_vector: Bytes,
+}
+
+impl Value for CheckpointRow {
+    fn encode(&self) -> Result<Bytes, ValueError> {
+        let mut row = RowWriter::new(1)
+            .u64(self.position)
+            .u64(self.generation)
+            .u32(self.parts)
+            .u64(self.updates)
+            .u64(self.bytes);
+        row = row.u32(u32::try_from(self.heads.len()).map_err(|error| ValueError(error.to_string()))?);
+        for head in &self.heads {
+            row = row.bytes(head.as_bytes())?;
+        }
+        Ok(row.finish(&self.state_vector))
+    }
+
+    fn decode(bytes: Bytes) -> Result<Self, ValueError> {
+        let mut row = RowReader::new(bytes, 1)?;
+        let (position, generation, parts) = (row.u64()?, row.u64()?, row.u32()?);
+        let (updates, bytes) = (row.u64()?, row.u64()?);
+        let mut heads = Vec::new();
+        for _ in 0..row.u32()? {
+            heads.push(OwnedEventId::try_from(row.text()?).map_err(|error| ValueError(error.to_string()))?);
+        }
+        Ok(Self {
+            heads,
+            position,
+            generation,
+            parts,
+            updates,
+            bytes,
+            state_vector: row.rest(),
         })
     }
 }
