@@ -148,7 +148,7 @@ mod tests {
             mac: "",
         };
         assert_eq!(
-            hex::encode(&secret.mac(&claim).finalize().into_bytes()),
+            hex::encode(secret.mac(&claim).finalize().into_bytes()),
             "b2c1f5e85e44adbf8d417f02ffd0f861567d0f25"
         );
     }
@@ -165,7 +165,7 @@ mod tests {
             user_type: None,
             mac: "",
         };
-        let mac = hex::encode(&secret.mac(&claim).finalize().into_bytes());
+        let mac = hex::encode(secret.mac(&claim).finalize().into_bytes());
         claim.mac = &mac;
         assert_eq!(secret.check(&claim, 1), Ok(()));
         assert_eq!(secret.check(&claim, 2), Err(ClaimError::Nonce));
@@ -194,7 +194,7 @@ mod tests {
             user_type: None,
             mac: "",
         };
-        let mac = hex::encode(&secret.mac(&claim).finalize().into_bytes());
+        let mac = hex::encode(secret.mac(&claim).finalize().into_bytes());
         claim.mac = "00";
         assert_eq!(secret.check(&claim, 1), Err(ClaimError::Mac));
         claim.mac = &mac;
@@ -224,7 +224,7 @@ mod tests {
                 user_type: None,
                 mac: "",
             };
-            let mac = hex::encode(&secret.mac(&claim).finalize().into_bytes());
+            let mac = hex::encode(secret.mac(&claim).finalize().into_bytes());
             claim.mac = &mac;
             assert_eq!(secret.check(&claim, 1), Err(ClaimError::Nonce), "{made_up}");
         }
@@ -242,7 +242,7 @@ mod tests {
             user_type: None,
             mac: "",
         };
-        let mac = hex::encode(&secret.mac(&claim).finalize().into_bytes());
+        let mac = hex::encode(secret.mac(&claim).finalize().into_bytes());
         let claim = Claim {
             admin: true,
             mac: &mac,

@@ -27,8 +27,8 @@ impl Worker {
         if events.is_empty() {
             return match self.open().await {
                 Ok(Some(_)) => self.begin_to_work_out(true, Some(reply)),
-                Ok(None) => drop(reply.send(Ok(()))),
-                Err(error) => drop(reply.send(Err(error))),
+                Ok(None) => reply.send(Ok(())),
+                Err(error) => reply.send(Err(error)),
             };
         }
         match Box::pin(self.persist_history(events, commit)).await {
