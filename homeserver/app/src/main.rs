@@ -24,10 +24,6 @@ use clap::Parser as _;
 use cli::{Cli, Command, ConfigCommand, KeysCommand};
 use failure::Failure;
 
-/// glibc's allocator keeps the memory that a burst of large requests needed (ARCHITECTURE.md).
-#[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // New files (keys, documents, configurations with secrets) are accessible only to the program's own user.
