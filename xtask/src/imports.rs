@@ -25,6 +25,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-store",
             "weft-budget",
             "weft-clock",
+            "weft-jobs",
         ],
     ),
     (

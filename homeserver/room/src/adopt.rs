@@ -6,7 +6,6 @@ use bytes::Bytes;
 use ruma::{EventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 use weft_dag::{Pdu, RoomVersion, StateMap, StateView, Verdict, Verified};
-use weft_store::tables::rooms::INCOMPLETE_ROOMS;
 use weft_wire::event_types;
 
 use crate::{
@@ -143,7 +142,7 @@ impl Worker {
             }
             active.put_room(&mut commit.batch);
         }
-        commit.batch.put(&INCOMPLETE_ROOMS, &(&room,), &resident);
+        commit.note_gap(&resident);
         if has_unconfirmed {
             self.resend_member_event(&join, commit).await?;
         }

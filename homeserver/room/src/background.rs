@@ -7,15 +7,16 @@
 use std::sync::Arc;
 
 use ruma::RoomId;
+use weft_jobs::JobWaker;
 
-use crate::{Peers, fetch, fetch::Fetchers, history, ingest::Want, pruned, registry::Shared, room_tasks::RoomTasks};
+use crate::{Peers, fetch, fetch::Fetchers, ingest::Want, registry::Shared, room_tasks::RoomTasks};
 
 /// What a worker can request. Every call returns at once.
 pub(crate) trait Background: Send + Sync + 'static {
-    /// Fetch the events from before this server's join.
-    fn fetch_history(self: Arc<Self>, shared: &Arc<Shared>, room: &RoomId);
-    /// Fetch the updates that were received redacted.
-    fn fetch_redacted(self: Arc<Self>, shared: &Arc<Shared>, room: &RoomId);
+    /// A job is committed. `history`: one that fetches events from before this server's join.
+    fn requested(&self, room: &RoomId, history: bool);
+    /// Jobs are due.
+    fn wake(&self);
     /// Fetch what staged events need.
     fn fetch_missing(self: Arc<Self>, shared: &Arc<Shared>, room: &RoomId, wants: Vec<Want>);
     /// End the tasks that wait for other servers.
@@ -25,10 +26,9 @@ pub(crate) trait Background: Send + Sync + 'static {
 /// The tasks of all rooms and the federation client that they use.
 pub(crate) struct Tasks {
     pub(crate) peers: Arc<dyn Peers>,
-    /// Tasks that backfill: [`crate::history`].
+    /// Backfills that are requested or in progress: [`crate::history`].
     pub(crate) histories: RoomTasks,
-    /// Tasks that fetch updates that were received redacted: [`crate::pruned`].
-    pub(crate) pruned: RoomTasks,
+    waker: JobWaker,
     /// Tasks that fetch what staged events need: [`crate::fetch`].
     pub(crate) fetchers: Fetchers,
 }
@@ -41,30 +41,33 @@ pub(crate) struct Outward {
 }
 
 impl Tasks {
-    pub(crate) fn new(peers: Arc<dyn Peers>) -> Self {
+    pub(crate) fn new(peers: Arc<dyn Peers>, waker: JobWaker) -> Self {
         Self {
             peers,
             histories: RoomTasks::default(),
-            pruned: RoomTasks::default(),
+            waker,
             fetchers: Fetchers::default(),
         }
     }
 
-    fn outward(self: Arc<Self>, shared: &Arc<Shared>) -> Outward {
+    pub(crate) fn outward(self: &Arc<Self>, shared: &Arc<Shared>) -> Outward {
         Outward {
             shared: Arc::clone(shared),
-            tasks: self,
+            tasks: Arc::clone(self),
         }
     }
 }
 
 impl Background for Tasks {
-    fn fetch_history(self: Arc<Self>, shared: &Arc<Shared>, room: &RoomId) {
-        history::begin(&self.outward(shared), room.to_owned());
+    fn requested(&self, room: &RoomId, history: bool) {
+        if history {
+            self.histories.begin(room);
+        }
+        self.wake();
     }
 
-    fn fetch_redacted(self: Arc<Self>, shared: &Arc<Shared>, room: &RoomId) {
-        pruned::begin(&self.outward(shared), room.to_owned());
+    fn wake(&self) {
+        self.waker.wake();
     }
 
     fn fetch_missing(self: Arc<Self>, shared: &Arc<Shared>, room: &RoomId, wants: Vec<Want>) {

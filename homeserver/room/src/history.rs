@@ -11,9 +11,10 @@ use std::{
     time::Duration,
 };
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName};
-use tokio::sync::watch;
+use ruma::{OwnedEventId, OwnedServerName, RoomId, ServerName};
+use tokio::{sync::watch, time::timeout};
 use weft_dag::{RoomVersion, Verified};
+use weft_jobs::Outcome;
 use weft_store::tables::rooms::INCOMPLETE_ROOMS;
 use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST};
 
@@ -25,6 +26,7 @@ use crate::{
         rebuild::missing,
         stored::StoredRows,
     },
+    jobs::RoomJob,
     mailbox::LocalCommand,
     peer_selection::select_peers,
     pruned,
@@ -37,42 +39,38 @@ const MAX_HISTORY_EVENTS: usize = 50_000;
 /// Other servers that are tried after the resident server.
 const MAX_OTHER_SERVERS: usize = 3;
 /// The delay before a server that could not be reached is tried again.
-const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// The delay before the next attempt if a new gap was left.
 const NEXT_GAP_AFTER: Duration = Duration::from_secs(1);
-/// Attempts until the next start of the server.
+/// Failed attempts before a long pause.
 const MAX_ATTEMPTS: usize = 20;
+/// That pause.
+const REST_AFTER_FAILURES: Duration = Duration::from_secs(6 * 60 * 60);
+/// The longest time of one attempt: 500 requests at some seconds each.
+const RUN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
-/// Begins to backfill a room. If a task of the room runs, it checks again before it ends.
-pub(crate) fn begin(out: &Outward, room: OwnedRoomId) {
-    if !out.tasks.histories.begin(&room) {
-        return;
+/// One run of the job of a room.
+pub(crate) async fn run(out: &Outward, room: &RoomId, failures: u32) -> Outcome {
+    let (histories, failures) = (&out.tasks.histories, usize::try_from(failures).unwrap_or(usize::MAX));
+    histories.begin(room);
+    histories.look(room);
+    let progress = timeout(RUN_TIMEOUT, Box::pin(complete(out, room, failures))).await;
+    let reason = match progress {
+        Ok(Ok(Progress::All)) if histories.finish(room) => return Outcome::Done,
+        // It was requested again.
+        Ok(Ok(Progress::All) | Err(Unavailable::Stopping)) => return Outcome::Again { after: Duration::ZERO },
+        Ok(Ok(Progress::More)) => return Outcome::Again { after: NEXT_GAP_AFTER },
+        Ok(Ok(Progress::NotNow)) => "no server returned the events".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the events did not arrive in time".to_owned(),
+    };
+    if failures < MAX_ATTEMPTS {
+        return Outcome::Failed { reason };
     }
-    let out = out.clone();
-    tokio::spawn(async move {
-        while !out.shared.is_stopping() {
-            attempts(&out, &room).await;
-            if out.tasks.histories.finish(&room) {
-                return;
-            }
-        }
-        out.tasks.histories.abandon(&room);
-    });
-}
-
-/// Repeats until all events are here or the attempts are used up.
-async fn attempts(out: &Outward, room: &RoomId) {
-    for attempt in 0..MAX_ATTEMPTS {
-        out.tasks.histories.look(room);
-        match Box::pin(complete(out, room, attempt)).await {
-            Ok(Progress::All) | Err(Unavailable::Stopping) => return,
-            Ok(Progress::More) => tokio::time::sleep(NEXT_GAP_AFTER).await,
-            Ok(Progress::NotNow) => tokio::time::sleep(TRY_AGAIN_AFTER).await,
-            Err(error) => {
-                tracing::error!(%room, %error, "a room's history can't be persisted");
-                return;
-            }
-        }
+    // Clients no longer wait for it.
+    histories.abandon(room);
+    Outcome::Again {
+        after: REST_AFTER_FAILURES,
     }
 }
 
@@ -95,10 +93,10 @@ impl Rooms {
         self.tasks.histories.ended(room).map(ComingHistory)
     }
 
-    /// At boot: resumes incomplete backfills.
-    pub(crate) async fn fetch_histories(&self) -> Result<(), Unavailable> {
-        for ((room,), _) in self.shared.store.scan_all(INCOMPLETE_ROOMS.under(&())).await? {
-            begin(&self.outward(), room);
+    /// At start: records which backfills are in progress; their jobs continue by themselves.
+    pub(crate) async fn note_coming_histories(&self) -> Result<(), Unavailable> {
+        for room in RoomJob::History.rooms(&self.shared).await? {
+            self.tasks.histories.begin(&room);
         }
         Ok(())
     }

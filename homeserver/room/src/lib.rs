@@ -24,6 +24,7 @@ mod fetch;
 mod fold;
 mod history;
 mod ingest;
+mod jobs;
 mod joining;
 mod mailbox;
 mod membership_chain;

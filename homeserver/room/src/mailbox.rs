@@ -56,7 +56,7 @@ pub(crate) enum LocalCommand {
     /// Persist backfilled events, oldest first. Empty: all of them are here; work the text out. The answer
     /// is sent when it is on disk.
     History(Vec<Verified>, LocalReply<()>),
-    /// Replace pruned updates by these complete copies. Empty: delete the room's marker if no pruned update is left.
+    /// Replace pruned updates by these complete copies.
     RestoreUpdates(Vec<Verified>, LocalReply<()>),
 }
 

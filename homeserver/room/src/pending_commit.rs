@@ -19,15 +19,16 @@ use weft_store::{
     tables::{
         federation::{OUTBOX, OUTBOX_SERVERS, OutboxRow, outbox_number},
         rooms::{
-            CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENT_TXN, EVENTS, EventRow, MEMBERS, MEMBERSHIP, MembershipRow,
-            OUT_OF_BAND, OUT_OF_BAND_STATE, SENT_REQUESTS, STREAM, SentRequest, StreamRow, TIMELINE,
-            TIMELINE_WITHOUT_UPDATES, TRANSACTIONS, event_flags,
+            CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENT_TXN, EVENTS, EventRow, INCOMPLETE_ROOMS, MEMBERS,
+            MEMBERSHIP, MembershipRow, OUT_OF_BAND, OUT_OF_BAND_STATE, SENT_REQUESTS, STREAM, SentRequest, StreamRow,
+            TIMELINE, TIMELINE_WITHOUT_UPDATES, TRANSACTIONS, event_flags,
         },
     },
 };
 
 use crate::{
-    Committed, CommittedEvent, LiveEdit, Unavailable, ingest::Want, mailbox::Reply, reader::order_of, relations,
+    Committed, CommittedEvent, LiveEdit, Unavailable, ingest::Want, jobs::RoomJob, mailbox::Reply, reader::order_of,
+    relations,
 };
 
 /// User, device and transaction id of a request: the same triple gives the same event.
@@ -127,6 +128,12 @@ impl PendingCommit {
         }));
     }
 
+    /// Records that ancestors of persisted events are missing, and a server that may have them: they must be fetched.
+    pub(crate) fn note_gap(&mut self, server: &str) {
+        self.gap = true;
+        self.batch.put(&INCOMPLETE_ROOMS, &(&self.room,), &server.to_owned());
+    }
+
     /// Discards this turn: a command changed the room in memory and could not be finished.
     pub(crate) fn abandon(&mut self) {
         self.abandoned = true;
@@ -179,6 +186,12 @@ impl PendingCommit {
     /// disk.
     pub(crate) fn finish(mut self, positions: &Positions, ours: &ServerName) -> Finished {
         let lane = positions.lane();
+        if self.gap {
+            RoomJob::History.request(&mut self.batch, lane, &self.room, self.now);
+        }
+        if self.pruned {
+            RoomJob::RedactedUpdates.request(&mut self.batch, lane, &self.room, self.now);
+        }
         self.batch.belongs_to(&*self.room);
         for (event, request) in std::mem::take(&mut self.requests) {
             let key = (lane, u64::from(self.now.get()), event);

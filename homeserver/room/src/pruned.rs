@@ -1,5 +1,5 @@
-//! Requests updates that were received redacted (see [`crate::ingest`]) from other servers: one task per room, separate
-//! from the worker, while there are any. A server that has the complete update returns it complete, so that all servers
+//! Requests updates that were received redacted (see [`crate::ingest`]) from other servers: a durable job for each
+//! room, separate from the worker, while there are any. A server that has the complete update returns it complete, so that all servers
 //! converge as soon as one that has it can be reached.
 //!
 //! Everything is limited: one request per server and attempt, with increasing delays. Must not decide about events.
@@ -8,20 +8,16 @@ mod merge;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId};
+use ruma::{OwnedEventId, OwnedServerName, RoomId};
 use weft_dag::{RoomVersion, Verified};
-use weft_store::tables::rooms::{PRUNED_ROOMS, PRUNED_UPDATES};
+use weft_jobs::Outcome;
+use weft_store::tables::rooms::PRUNED_UPDATES;
 use weft_wire::{limits::MAX_EVENT_IDS_PER_REQUEST, witness};
 
-use crate::{Rooms, Unavailable, background::Outward, mailbox::LocalCommand, peer_selection::select_peers};
+use crate::{Unavailable, background::Outward, mailbox::LocalCommand, peer_selection::select_peers};
 
 /// Servers that are tried in one attempt. The next attempt begins with the next ones.
 const MAX_SERVERS: usize = 8;
-/// The delay after a failed attempt; doubled each time.
-const FIRST_WAIT: Duration = Duration::from_secs(30);
-/// The longest delay.
-const LONGEST_WAIT: Duration = Duration::from_secs(60 * 60);
-
 /// What is left after an attempt.
 enum Left {
     Nothing,
@@ -30,34 +26,20 @@ enum Left {
     Some,
 }
 
-/// Begins to fetch the pruned updates of a room. If a task of the room runs, it checks again before it ends.
-pub(crate) fn begin(out: &Outward, room: OwnedRoomId) {
-    if !out.tasks.pruned.begin(&room) {
-        return;
+/// One run of the job of a room.
+pub(crate) async fn run(out: &Outward, room: &RoomId, failures: u32) -> Outcome {
+    let attempt = usize::try_from(failures).unwrap_or(usize::MAX);
+    let at_once = Outcome::Again { after: Duration::ZERO };
+    match Box::pin(attempt_once(out, room, attempt)).await {
+        Ok(Left::Nothing) => Outcome::Done,
+        Ok(Left::Some) | Err(Unavailable::Stopping) => at_once,
+        Ok(Left::All) => Outcome::Failed {
+            reason: "no server returned the updates".to_owned(),
+        },
+        Err(error) => Outcome::Failed {
+            reason: error.to_string(),
+        },
     }
-    let out = out.clone();
-    tokio::spawn(async move {
-        let (mut wait, mut attempt) = (FIRST_WAIT, 0);
-        while !out.shared.is_stopping() {
-            out.tasks.pruned.look(&room);
-            match Box::pin(attempt_once(&out, &room, attempt)).await {
-                Ok(Left::Nothing) if out.tasks.pruned.finish(&room) => return,
-                Ok(Left::Nothing | Left::Some) => wait = FIRST_WAIT,
-                Err(Unavailable::Stopping) => break,
-                Ok(Left::All) => {
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(LONGEST_WAIT);
-                }
-                Err(error) => {
-                    tracing::error!(%room, %error, "updates that were received redacted can't be fetched");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(LONGEST_WAIT);
-                }
-            }
-            attempt += 1;
-        }
-        out.tasks.pruned.abandon(&room);
-    });
 }
 
 async fn attempt_once(out: &Outward, room: &RoomId, attempt: usize) -> Result<Left, Unavailable> {
@@ -66,9 +48,6 @@ async fn attempt_once(out: &Outward, room: &RoomId, attempt: usize) -> Result<Le
     let rows = shared.store.scan_all(query).await?;
     let mut wanted: Vec<OwnedEventId> = rows.into_iter().map(|((_, id), ())| id).collect();
     let Some(version) = shared.reader.version(room).await?.filter(|_| !wanted.is_empty()) else {
-        // The worker deletes the marker, because it also writes it: a commit from here could delete one that was
-        // written after the rows were read.
-        restore_updates(out, room, Vec::new()).await?;
         return Ok(Left::Nothing);
     };
     let before = wanted.len();
@@ -138,14 +117,4 @@ pub(crate) async fn fill(
         }
     }
     Ok(())
-}
-
-impl Rooms {
-    /// At boot: resumes the requests.
-    pub(crate) async fn resume_pruned_updates(&self) -> Result<(), Unavailable> {
-        for ((room,), ()) in self.shared.store.scan_all(PRUNED_ROOMS.under(&())).await? {
-            begin(&self.outward(), room);
-        }
-        Ok(())
-    }
 }

@@ -4,7 +4,7 @@ use futures_util::{StreamExt as _, stream};
 use ruma::OwnedRoomId;
 use weft_store::tables::{documents::JOURNALED_ROOMS, rooms::STAGED_ROOMS};
 
-use crate::{Rooms, Unavailable, command::RoomCommand, mailbox::LocalCommand};
+use crate::{Rooms, Unavailable, command::RoomCommand, jobs, mailbox::LocalCommand};
 
 /// Rooms that are recovered at a time: enough to share commits, few enough to limit memory.
 const AT_ONCE: usize = 16;
@@ -33,8 +33,8 @@ impl Rooms {
         self.settle_again().await?;
         self.reconcile_again().await?;
         self.witness_again().await?;
-        self.fetch_histories().await?;
-        self.resume_pruned_updates().await
+        self.note_coming_histories().await?;
+        jobs::repeat_failed(&self.shared).await
     }
 
     async fn recover_room(&self, room: OwnedRoomId) {

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use ruma::{OwnedUserId, RoomId};
 use weft_budget::{DailyBudget, StoredBudget};
+use weft_jobs::{JobWaker, KindFigures, Scheduler};
 use weft_store::Store;
 use weft_wire::limits::{MAX_EVENT_BYTES_PER_USER_AND_DAY, MAX_STAGED_BYTES_PER_ROOM};
 
@@ -11,6 +12,7 @@ use crate::{
     Identity, InvitationBounds, Ports, Reader, RoomError, Unavailable,
     background::{Outward, Tasks},
     command::{RoomCommand, RoomReply},
+    jobs,
     registry::Shared,
     router::{LocalRouter, RoomRouter},
 };
@@ -42,6 +44,8 @@ pub struct RoomConfig {
     pub mailbox: usize,
     /// Limits of open invitations to, and knocks on, rooms that this server is not in.
     pub invitations: InvitationBounds,
+    /// Any number; spreads the times at which failed jobs are repeated.
+    pub random: fn() -> u64,
     /// Bytes of events and live edits that are accepted from one user in a day.
     pub event_bytes_per_user_and_day: u64,
     /// Bytes of staged events of one room.
@@ -60,6 +64,7 @@ impl Default for RoomConfig {
             checkpoint_after: 500,
             mailbox: 256,
             invitations: InvitationBounds::default(),
+            random: || 0,
             event_bytes_per_user_and_day: MAX_EVENT_BYTES_PER_USER_AND_DAY,
             staged_bytes_per_room: MAX_STAGED_BYTES_PER_ROOM,
         }
@@ -74,6 +79,8 @@ pub struct Rooms {
     pub(crate) router: Arc<dyn RoomRouter>,
     /// The tasks that request data from other servers, separate from the workers.
     pub(crate) tasks: Arc<Tasks>,
+    /// Runs the durable jobs.
+    scheduler: Scheduler,
 }
 
 impl Rooms {
@@ -81,13 +88,16 @@ impl Rooms {
     #[must_use]
     pub fn start(config: RoomConfig, store: Store, identity: Arc<dyn Identity>, ports: Ports) -> Self {
         let Ports { sink, peers, clock } = ports;
-        let tasks = Arc::new(Tasks::new(peers));
+        let waker = JobWaker::default();
+        let tasks = Arc::new(Tasks::new(peers, waker.clone()));
         let background = Arc::clone(&tasks);
         let shared = Arc::new(Shared::new(config, store, identity, (sink, clock), background));
+        let scheduler = jobs::start(&tasks.outward(&shared), waker);
         Self {
             router: Arc::new(LocalRouter(Arc::clone(&shared))),
             shared,
             tasks,
+            scheduler,
         }
     }
 
@@ -100,7 +110,17 @@ impl Rooms {
 
     /// Seals all pending edits and ends the workers. Further commands are refused.
     pub async fn stop(&self) {
+        // Jobs continue after the next start.
+        self.scheduler.stop(Duration::ZERO).await;
         self.shared.stop().await;
+    }
+
+    /// The figures of the durable jobs, for the operator.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn job_figures(&self) -> Result<Vec<KindFigures>, Unavailable> {
+        Ok(self.scheduler.figures().await?)
     }
 
     /// Reads of all rooms.

@@ -44,8 +44,6 @@ impl RoomRouter for LocalRouter {
             .await
             .unwrap_or_else(|_| Err(Unavailable::Interrupted.into()))?;
         if has_joined {
-            // Here, because these tasks run where the room is served.
-            Arc::clone(&self.0.background).fetch_history(&self.0, room);
             // Events that servers sent before the join may be staged.
             self.0.try_send(room, LocalCommand::Ingest);
         }

@@ -266,14 +266,11 @@ impl Worker {
             }
         }
         let background = || Arc::clone(&self.shared.background);
-        if pruned && result.is_ok() {
-            background().fetch_redacted(&self.shared, &self.room);
+        if (pruned || gap) && result.is_ok() {
+            background().requested(&self.room, gap);
         }
         if !wants.is_empty() && result.is_ok() {
             background().fetch_missing(&self.shared, &self.room, wants);
-        }
-        if gap && result.is_ok() {
-            background().fetch_history(&self.shared, &self.room);
         }
         if result.is_ok() {
             self.note_position(finished.last_accepted());

@@ -10,10 +10,11 @@ use weft_store::tables::accounts::{
 };
 use weft_store::tables::documents::{DOC_SEQ, JOURNAL, JournalRow, SNAPSHOT_TAIL};
 use weft_store::tables::federation::{OUTBOX_STATE, OutboxState};
+use weft_store::tables::jobs::{DUE_JOBS, JOBS};
 use weft_store::tables::meta::SCHEMA;
 use weft_store::tables::rooms::{
-    CURRENT_STATE, EVENT_ROOM, EVENTS, EventRow, ROOMS, RoomRow, STAGED_ROOMS, STAGING, STREAM, StagedMark, StreamRow,
-    TIMELINE,
+    CURRENT_STATE, EVENT_ROOM, EVENTS, EventRow, INCOMPLETE_ROOMS, ROOMS, RoomRow, STAGED_ROOMS, STAGING, STREAM,
+    StagedMark, StreamRow, TIMELINE,
 };
 use weft_store::{Batch, CommitError, Lane, OpenError, ReadError, SCHEMA_VERSION, Scope, Store, Table};
 
@@ -402,6 +403,39 @@ async fn the_migration_of_version_4_continues_the_versions_of_documents() {
         assert_eq!(version(joined).await, Some(0), "only backfilled events");
         assert_eq!(version(empty).await, Some(0));
         assert_eq!(version(chat).await, None);
+        store.close().await;
+    }
+}
+
+/// A store of version 5, in which markers named the rooms whose events or updates must be fetched.
+#[tokio::test]
+async fn the_migration_of_version_6_makes_jobs_of_markers() {
+    static OLD_PRUNED_ROOMS: Table<(OwnedRoomId,), ()> = Table::new("OLD_PRUNED_ROOMS", Scope::Global, 0x011C);
+    let (incomplete, pruned) = (room_id!("!incomplete:x"), room_id!("!pruned:x"));
+    let ops = vec![
+        raw(&SCHEMA, &(), &5_u64.to_be_bytes()),
+        raw(&INCOMPLETE_ROOMS, &(incomplete,), b"b.example"),
+        raw(&OLD_PRUNED_ROOMS, &(pruned,), b""),
+    ];
+    let disk = MemoryDisk::new();
+    let fences = Vec::new();
+    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
+    written.into_iter().next().unwrap().unwrap();
+    for _ in 0..2 {
+        let store = open(&disk).await;
+        let jobs = store.scan_all(JOBS.under(&(Lane::FIRST,))).await.unwrap();
+        let jobs: Vec<_> = jobs
+            .into_iter()
+            .map(|((lane, kind, key), row)| (lane, kind, key, row.due))
+            .collect();
+        let job = |kind: &str, room: &RoomId| (Lane::FIRST, kind.to_owned(), room.to_string(), 0);
+        assert_eq!(jobs, [job("history", incomplete), job("redacted_updates", pruned)]);
+        assert_eq!(store.scan_all(DUE_JOBS.under(&(Lane::FIRST,))).await.unwrap().len(), 2);
+        assert_eq!(
+            store.get(&INCOMPLETE_ROOMS, &(incomplete,)).await.unwrap().as_deref(),
+            Some("b.example")
+        );
+        assert!(store.scan_all(OLD_PRUNED_ROOMS.under(&())).await.unwrap().is_empty());
         store.close().await;
     }
 }

@@ -1,16 +1,18 @@
-//! Logs the usage of each budget: on SIGUSR1, and periodically at level debug. Must not change a budget.
+//! Logs the usage of each budget and the figures of the durable jobs: on SIGUSR1, and the budgets also periodically at
+//! level debug. Must not change a budget.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 use weft_budget::Budgets;
+use weft_room::Rooms;
 
 /// Interval of the reports at level debug.
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// Reports while the server runs. Never returns.
-pub(super) async fn report(budgets: Arc<Budgets>, mut requested: Signal) {
+pub(super) async fn report(budgets: Arc<Budgets>, rooms: Rooms, mut requested: Signal) {
     loop {
         let requested = tokio::select! {
             signal = requested.recv() => signal.is_some(),
@@ -24,5 +26,21 @@ pub(super) async fn report(budgets: Arc<Budgets>, mut requested: Signal) {
                 tracing::debug!(name, limit, used, peak, refused, "budget");
             }
         }
+        if requested {
+            report_jobs(&rooms).await;
+        }
+    }
+}
+
+async fn report_jobs(rooms: &Rooms) {
+    match rooms.job_figures().await {
+        Ok(figures) => {
+            for kind in figures {
+                let (name, queued, running, done) = (kind.kind, kind.queued, kind.running, kind.done);
+                let (failed, oldest_due) = (kind.failed, kind.oldest_due);
+                tracing::info!(name, queued, running, done, failed, oldest_due, "jobs");
+            }
+        }
+        Err(error) => tracing::error!(%error, "the jobs can't be counted"),
     }
 }

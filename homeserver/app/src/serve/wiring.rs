@@ -138,6 +138,11 @@ impl Parts {
         Arc::clone(&self.budgets)
     }
 
+    /// The rooms, whose durable jobs are reported.
+    pub(super) fn rooms(&self) -> Rooms {
+        self.rooms.clone()
+    }
+
     /// The readiness that `/ready` reports.
     pub(super) fn readiness(&self) -> &Readiness {
         &self.readiness
@@ -250,6 +255,7 @@ fn rooms(config: &Config, store: &Store, federation_services: &FederationService
         seal_idle,
         seal_max,
         invitations: config.limits.invitations,
+        random: rand::random,
         event_bytes_per_user_and_day: config.limits.event_bytes_per_user_and_day,
         staged_bytes_per_room: config.limits.staged_event_bytes_per_room,
         ..RoomConfig::default()

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, groups};
 use weft_store::tables::rooms::{
-    BACKFILL_POSITIONS, EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, INCOMPLETE_ROOMS, STAGING, TIMELINE,
+    BACKFILL_POSITIONS, EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, STAGING, TIMELINE,
     TIMELINE_WITHOUT_UPDATES, event_flags,
 };
 
@@ -117,10 +117,7 @@ impl<'a> MergeSession<'a> {
 
     /// Notes that events are missing, and a server that may have them: they are fetched by backfill.
     pub(crate) fn note_gap(&mut self, server: &ServerName) {
-        self.commit.gap = true;
-        self.commit
-            .batch
-            .put(&INCOMPLETE_ROOMS, &(&self.active.id,), &server.to_string());
+        self.commit.note_gap(server.as_str());
     }
 
     /// The state before a persisted event of the room.

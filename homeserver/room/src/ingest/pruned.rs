@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::EventId;
 use weft_dag::{Authorized, Pdu};
-use weft_store::tables::rooms::{PRUNED_ROOMS, PRUNED_UPDATES, event_flags};
+use weft_store::tables::rooms::{PRUNED_UPDATES, event_flags};
 use weft_wire::witness;
 
 use super::{graph::Graph as _, merge_session::MergeSession, rebuild::PersistedEvent};
@@ -27,7 +27,6 @@ impl MergeSession<'_> {
         self.commit.pruned = true;
         let batch = &mut self.commit.batch;
         batch.put(&PRUNED_UPDATES, &(&self.active.id, pdu.event_id()), &());
-        batch.put(&PRUNED_ROOMS, &(&self.active.id,), &());
         event_flags::PRUNED
     }
 

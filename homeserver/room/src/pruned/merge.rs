@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use weft_dag::Verified;
-use weft_store::tables::rooms::{PRUNED_ROOMS, PRUNED_UPDATES};
 
 use crate::{
     Unavailable, ingest::merge_session::MergeSession, mailbox::LocalReply, pending_commit::PendingCommit,
@@ -34,14 +33,6 @@ impl Worker {
             return Ok(());
         }
         let shared = Arc::clone(&self.shared);
-        if events.is_empty() {
-            // All earlier turns are committed, and this one has recorded no pruned update.
-            let left = shared.store.scan(PRUNED_UPDATES.under(&(&self.room,)).limit(1)).await?;
-            if left.is_empty() {
-                commit.batch.delete(&PRUNED_ROOMS, &(&self.room,));
-            }
-            return Ok(());
-        }
         let Some(active) = self.active.as_mut() else {
             return Ok(());
         };

@@ -4,7 +4,10 @@
 use ruma::RoomVersionId;
 use weft_store::{
     memory::Tail,
-    tables::rooms::{INCOMPLETE_ROOMS, PRUNED_UPDATES},
+    tables::{
+        jobs::JOBS,
+        rooms::{INCOMPLETE_ROOMS, PRUNED_UPDATES},
+    },
 };
 
 use super::{
@@ -68,10 +71,18 @@ async fn a_gap_that_opens_while_a_backfill_ends_is_filled() {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.edit(ALICE, &room, 0, "before ").await;
     net.invite(ALICE, BOB, &room).await;
+    net.refuse_history(true);
     net.join(BOB, &room).await;
-    let (b, gate) = (net.rooms("b.example"), net.gate("b.example"));
+    let (b, gate, store) = (net.rooms("b.example"), net.gate("b.example"), net.store("b.example"));
+    let has_failed = || async {
+        let jobs = store.scan_all(JOBS.under(&(weft_store::Lane::FIRST,))).await.unwrap();
+        jobs.iter().any(|(_, row)| row.attempts > 0)
+    };
+    net.until(has_failed).await;
+    net.refuse_history(false);
     // The backfill task has read that nothing is missing.
     gate.hold_next_empty_read(INCOMPLETE_ROOMS.physical(&(&room,)));
+    b.recover().await.unwrap();
     gate.reached().await;
     // Before it ends, a gap opens whose events can't be fetched at present.
     net.cut(1);

@@ -4,7 +4,7 @@
 //! A step never changes. Must not use the type of a table whose format has changed after the step: it reads and writes
 //! the format of its version.
 
-use ruma::{OwnedRoomId, OwnedUserId};
+use ruma::{OwnedRoomId, OwnedUserId, RoomId};
 
 use super::{commit, corrupt};
 use crate::batch::Batch;
@@ -18,8 +18,9 @@ use crate::tables::accounts::{
     ACCOUNT_DATA, ACCOUNT_DATA_STREAM, ACCOUNT_DATA_USAGE, AccountDataPlace, AccountDataRow, AccountDataUsage, USERS,
 };
 use crate::tables::documents::DOC_SEQ;
+use crate::tables::jobs::{DUE_JOBS, JOBS, JobRow};
 use crate::tables::meta::{LANE, LANES, LaneRow, SCHEMA};
-use crate::tables::rooms::{ROOMS, RoomRow, STAGED_ROOMS, STAGING, StagedMark, TIMELINE};
+use crate::tables::rooms::{INCOMPLETE_ROOMS, ROOMS, RoomRow, STAGED_ROOMS, STAGING, StagedMark, TIMELINE};
 use crate::value::Value;
 
 /// Runs the steps from the version that was found to the current one, each with its own commit.
@@ -30,6 +31,7 @@ pub(super) async fn take(engine: &dyn Engine, found: u64) -> Result<(), OpenErro
             2 => from_2(engine).await?,
             4 => from_4(engine).await?,
             5 => from_5(engine).await?,
+            6 => from_6(engine).await?,
             // 3: snapshots and journals have a second format, and the first is still read. A program that supports
             // only the first must not open the store.
             _ => Batch::new(),
@@ -113,6 +115,35 @@ async fn from_4(engine: &dyn Engine) -> Result<Batch, OpenError> {
         batch.put(&DOC_SEQ, &room, &version);
     }
     Ok(batch)
+}
+
+/// The rooms with updates that were received redacted, before they had jobs.
+static OLD_PRUNED_ROOMS: Table<(OwnedRoomId,), ()> = Table::new("PRUNED_ROOMS", Scope::Global, 0x011C);
+
+/// Rooms whose events or updates must be fetched had markers, which were read after a start. They have jobs now; that
+/// events of a room are missing is still recorded.
+async fn from_6(engine: &dyn Engine) -> Result<Batch, OpenError> {
+    let mut batch = Batch::new();
+    for room in keys(engine, INCOMPLETE_ROOMS.under(&())).await? {
+        put_job(&mut batch, "history", &room.0);
+    }
+    for room in keys(engine, OLD_PRUNED_ROOMS.under(&())).await? {
+        put_job(&mut batch, "redacted_updates", &room.0);
+        batch.delete(&OLD_PRUNED_ROOMS, &room);
+    }
+    Ok(batch)
+}
+
+/// A job that is due at once.
+fn put_job(batch: &mut Batch, kind: &str, room: &RoomId) {
+    let row = JobRow {
+        due: 0,
+        generation: 0,
+        attempts: 0,
+        payload: String::new(),
+    };
+    batch.put(&JOBS, &(Lane::FIRST, kind, room.as_str()), &row);
+    batch.put(&DUE_JOBS, &(Lane::FIRST, kind, row.due, room.as_str()), &());
 }
 
 /// The first key of a range, whatever the format of the values.

@@ -74,8 +74,6 @@ crate::tables! {
         "Room, target, redaction: accepted redactions whose target was not received yet.";
     PRUNED_UPDATES: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011B,
         "Room, event: pruned updates, which are requested from other servers.";
-    PRUNED_ROOMS: (OwnedRoomId,) => (), Lane(Room), Derived, 0x011C,
-        "Rooms that may have pruned updates; their requests continue after a start.";
     UNRECONCILED_ROOMS: (OwnedRoomId,) => (), Lane(Room), Derived, 0x011D,
         "Rooms with unconfirmed extremities, which are checked again, also after a start.";
     SENT_REQUESTS: (Lane, u64, OwnedEventId) => SentRequest, Lane(Lane), Derived, 0x0120,
