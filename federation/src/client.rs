@@ -428,6 +428,7 @@ impl Client {
             .build()
     }
 
+    #[tracing::instrument(name = "federation_request", level = "debug", skip_all, fields(%server, method = %request.method()))]
     async fn send(
         &self,
         server: &ServerName,

@@ -37,6 +37,11 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     ("homeserver/jobs", "weft-jobs", &["weft-store", "weft-clock"]),
     ("homeserver/budget", "weft-budget", &[]),
     (
+        "homeserver/telemetry",
+        "weft-telemetry",
+        &["weft-dag", "weft-store", "weft-room", "weft-federation"],
+    ),
+    (
         "homeserver/accounts",
         "weft-accounts",
         &["weft-wire", "weft-store", "weft-budget", "weft-clock"],
@@ -147,6 +152,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-gateway",
             "weft-federation",
             "weft-budget",
+            "weft-telemetry",
         ],
     ),
     ("client-sdk/rust", "weft-sdk", &["weft-wire", "weft-crdt"]),

@@ -25,7 +25,7 @@ pub(crate) use documents::Documents;
 pub(crate) use federation::Federation;
 pub(crate) use limits::Limits;
 pub(crate) use listen::{Area, Listener, Tls};
-pub(crate) use log::{Format as LogFormat, Log};
+pub(crate) use log::Log;
 pub(crate) use problem::{Invalid, Problem};
 pub(crate) use registration::{Mode as RegistrationMode, Registration};
 pub(crate) use template::render as template;

@@ -4,6 +4,7 @@
 
 use ruma::MilliSecondsSinceUnixEpoch;
 use weft_federation::KeyRing;
+use weft_telemetry::Metrics;
 
 use crate::cli::ConfigFile;
 use crate::config::{self, Config, LoadError};
@@ -37,7 +38,7 @@ pub(crate) fn rotate(file: &ConfigFile) -> Result<(), KeysError> {
 
 /// Replaces the key. The store is opened only to make sure that no server runs, which would still sign with the old key.
 async fn replace(config: &Config) -> Result<String, ServeError> {
-    let store = storage::open(config).await?;
+    let store = storage::open(config, &Metrics::default()).await?;
     let path = storage::keys_path(&config.data_dir);
     let rotated = KeyRing::load_or_generate(config.server_name.clone(), &path).and_then(|ring| {
         ring.rotate(MilliSecondsSinceUnixEpoch::now())?;

@@ -11,7 +11,6 @@ mod config_command;
 mod fail_points;
 mod failure;
 mod keys_command;
-mod logging;
 mod serve;
 mod terminal;
 mod user_access;

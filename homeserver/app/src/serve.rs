@@ -11,6 +11,7 @@ mod signals;
 mod sockets;
 pub(crate) mod storage;
 pub(crate) mod tls;
+mod trace;
 mod wiring;
 
 use std::collections::BTreeSet;
@@ -18,19 +19,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
 use axum::{Extension, Router};
 use ruma::OwnedServerName;
 use sd_notify::NotifyState;
 use weft_gateway::client_address::TrustedProxies;
 use weft_gateway::health;
 use weft_gateway::traffic::{self, Traffic, TrafficLimits};
+use weft_telemetry::Metrics;
 
 use crate::cli::ServeArguments;
 use crate::config::{self, Area, Config, LoadError};
-use crate::logging;
 use certificates::Certificates;
 use descriptors::Descriptors;
 use operator_socket::OperatorSocket;
@@ -109,7 +107,7 @@ pub(crate) enum ServeError {
 /// Runs until SIGINT or SIGTERM.
 pub(crate) fn run(arguments: &ServeArguments) -> Result<(), ServeError> {
     let config = config::load(arguments.config.path.as_deref(), &config::variables())?;
-    logging::start(&config.log);
+    weft_telemetry::start_logging(config.log.format, &config.log.filter);
     for warning in &config.warnings {
         tracing::warn!(setting = %warning.setting, "{warning}");
     }
@@ -157,7 +155,8 @@ async fn serve(config: Config, descriptors: Descriptors, stop_with_stdin: bool) 
     let proxies = TrustedProxies::new(config.trusted_proxies.clone());
     let traffic = Traffic::new(&limited_by(config.limits.traffic, descriptors), proxies.clone());
     tracing::info!(server_name = %config.server_name, data_dir = %config.data_dir.display(), "starting");
-    let parts = Parts::start(&config, &traffic).await?;
+    let metrics = Metrics::default();
+    let parts = Parts::start(&config, &traffic, &metrics).await?;
     let endpoints = config.listen.iter().zip(identities).map(|(listener, tls)| Endpoint {
         address: listener.address,
         tls,
@@ -227,17 +226,7 @@ fn router(parts: &Parts, areas: &BTreeSet<Area>, traffic: &Traffic) -> Router {
     } else {
         weft_gateway::client::with_fallbacks(router)
     };
-    traffic::layer(router.layer(axum::middleware::from_fn(log_request)), traffic.clone())
-}
-
-/// Logs method, path and status of a request. Must not log the query, which may contain a token, or headers.
-async fn log_request(request: Request, next: Next) -> Response {
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let began = tokio::time::Instant::now();
-    let response = next.run(request).await;
-    let (status, took) = (response.status().as_u16(), began.elapsed());
-    tracing::debug!(%method, path, status, ?took, "request");
-    response
+    traffic::layer(trace::layer(router), traffic.clone())
 }
 
 fn notify_service_manager(state: NotifyState<'_>) {

@@ -14,6 +14,7 @@ use serde_json::Value;
 use weft_accounts::{AccountLimits, Accounts, InvalidUsername, NewAccount, SystemClock};
 use weft_gateway::client::operator::{AddUser, Deactivate, ListedUser, SetPassword, Users};
 use weft_store::Store;
+use weft_telemetry::Metrics;
 use weft_wire::limits::OPERATOR_PAGE_ACCOUNTS;
 
 use crate::config::Config;
@@ -53,7 +54,7 @@ impl UserAccess {
     }
 
     async fn open_store(config: &Config) -> Result<Self, UserError> {
-        let store = storage::open(config).await?;
+        let store = storage::open(config, &Metrics::default()).await?;
         let limits = AccountLimits {
             account_data_bytes: config.limits.account_data_bytes,
             filter_bytes: config.limits.filter_bytes,

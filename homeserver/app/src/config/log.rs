@@ -1,21 +1,13 @@
 //! `[log]`: filter and format of the log. Must not start logging.
 
-use super::source::Fields;
+use weft_telemetry::LogFormat;
 
-/// The format of log lines.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// Human-readable.
-    #[default]
-    Pretty,
-    /// One JSON object per line.
-    Json,
-}
+use super::source::Fields;
 
 /// See the module.
 #[derive(Clone, Debug)]
 pub(crate) struct Log {
-    pub(crate) format: Format,
+    pub(crate) format: LogFormat,
     /// Filter in the syntax of `RUST_LOG`: `info`, `weft_room=debug,info`.
     pub(crate) filter: String,
 }
@@ -26,7 +18,7 @@ const DEFAULT_FILTER: &str = "info,ruma_state_res=warn";
 impl Default for Log {
     fn default() -> Self {
         Self {
-            format: Format::Pretty,
+            format: LogFormat::Pretty,
             filter: DEFAULT_FILTER.to_owned(),
         }
     }
@@ -37,8 +29,8 @@ pub(super) fn read(mut fields: Fields<'_>) -> Log {
     let mut log = Log::default();
     if let Some(found) = fields.text("format") {
         match found.value.as_str() {
-            "pretty" => log.format = Format::Pretty,
-            "json" => log.format = Format::Json,
+            "pretty" => log.format = LogFormat::Pretty,
+            "json" => log.format = LogFormat::Json,
             other => fields.wrong("format", &found.origin, format!("{other:?} is neither pretty nor json")),
         }
     }

@@ -104,7 +104,7 @@ fn the_file_of_the_readme_is_parsed() {
     assert_eq!(config.federation.notaries, ["notary.example"]);
     assert_eq!(config.documents.seal_idle.as_millis(), 500);
     assert_limits(&config);
-    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.log.format, weft_telemetry::LogFormat::Json);
 }
 
 /// The section `[limits]` of the file above.

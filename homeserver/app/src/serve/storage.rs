@@ -8,6 +8,7 @@ use weft_store::tables::accounts::USERS;
 use weft_store::tables::meta::SERVER_NAME;
 use weft_store::{Batch, OpenError, OpenOptions, Store};
 use weft_store_rocksdb::{OpenReport, RocksEngine, RocksOpenError, RocksOptions};
+use weft_telemetry::{MeteredEngine, Metrics};
 
 use super::ServeError;
 use super::descriptors::Descriptors;
@@ -34,8 +35,8 @@ pub(crate) fn operator_socket_path(data_dir: &Path) -> PathBuf {
 }
 
 /// Opens the store, or creates it if there is none. A store of another server name is refused.
-pub(crate) async fn open(config: &Config) -> Result<Store, ServeError> {
-    let store = open_any(&config.data_dir).await?;
+pub(crate) async fn open(config: &Config, metrics: &Metrics) -> Result<Store, ServeError> {
+    let store = open_any(&config.data_dir, metrics).await?;
     match claim(&store, &config.server_name).await {
         Ok(()) => Ok(store),
         Err(reason) => {
@@ -85,7 +86,7 @@ async fn claim(store: &Store, name: &ServerName) -> Result<(), Unclaimed> {
     }
 }
 
-async fn open_any(data_dir: &Path) -> Result<Store, ServeError> {
+async fn open_any(data_dir: &Path, metrics: &Metrics) -> Result<Store, ServeError> {
     prepare(data_dir)?;
     let path = store_path(data_dir);
     let opening = path.clone();
@@ -115,16 +116,18 @@ async fn open_any(data_dir: &Path) -> Result<Store, ServeError> {
         new_era: report.new_era,
         ..OpenOptions::default()
     };
-    Store::open_with(engine, options).await.map_err(|error| match error {
-        OpenError::Newer { .. } => ServeError::NewerStore {
-            path,
-            reason: error.to_string(),
-        },
-        error => ServeError::Store {
-            path,
-            reason: error.to_string(),
-        },
-    })
+    Store::open_with(MeteredEngine::new(engine, metrics), options)
+        .await
+        .map_err(|error| match error {
+            OpenError::Newer { .. } => ServeError::NewerStore {
+                path,
+                reason: error.to_string(),
+            },
+            error => ServeError::Store {
+                path,
+                reason: error.to_string(),
+            },
+        })
 }
 
 /// Creates the directory, readable only by this system user: it contains keys and all documents.

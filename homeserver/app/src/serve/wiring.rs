@@ -32,6 +32,7 @@ use weft_gateway::traffic::Traffic;
 use weft_gateway::{client, documents, live, server, web};
 use weft_room::{Incarnation, Reader, RoomConfig, Rooms};
 use weft_store::Store;
+use weft_telemetry::{MeteredPeers, MeteredTransport, Metrics};
 
 use super::{ServeError, housekeeping, storage};
 use crate::adapters::{
@@ -78,9 +79,9 @@ struct LocalServices {
 
 impl Parts {
     /// Starts everything except the listeners. When this returns, every request can be served.
-    pub(super) async fn start(config: &Config, traffic: &Traffic) -> Result<Self, ServeError> {
-        let store = storage::open(config).await?;
-        match Self::over(config, &store, traffic).await {
+    pub(super) async fn start(config: &Config, traffic: &Traffic, metrics: &Metrics) -> Result<Self, ServeError> {
+        let store = storage::open(config, metrics).await?;
+        match Self::over(config, &store, traffic, metrics).await {
             Ok(parts) => Ok(parts),
             Err(error) => {
                 store.close().await;
@@ -89,10 +90,10 @@ impl Parts {
         }
     }
 
-    async fn over(config: &Config, store: &Store, traffic: &Traffic) -> Result<Self, ServeError> {
+    async fn over(config: &Config, store: &Store, traffic: &Traffic, metrics: &Metrics) -> Result<Self, ServeError> {
         let budgets = Arc::new(Budgets::default());
         traffic.register(&budgets);
-        let federation_services = federation_services(config, store)?;
+        let federation_services = federation_services(config, store, metrics)?;
         let local = local(config, store, &federation_services);
         for budget in federation_services.events.client().outgoing().budgets() {
             budgets.add(budget);
@@ -100,7 +101,7 @@ impl Parts {
         budgets.add(federation_services.events.client().answer_bytes());
         budgets.add(&federation_services.event_bytes);
         budgets.add(local.membership.budget());
-        let rooms = rooms(config, store, &federation_services, &local);
+        let rooms = rooms(config, store, &federation_services, &local, metrics);
         budgets.add(rooms.event_bytes());
         budgets.add(rooms.staged_bytes());
         local.membership_view.connect(rooms.clone());
@@ -172,7 +173,7 @@ impl Parts {
     }
 }
 
-fn federation_services(config: &Config, store: &Store) -> Result<FederationServices, ServeError> {
+fn federation_services(config: &Config, store: &Store, metrics: &Metrics) -> Result<FederationServices, ServeError> {
     let keys_file = storage::keys_path(&config.data_dir);
     let key_ring =
         KeyRing::load_or_generate(config.server_name.clone(), &keys_file).map_err(|error| ServeError::Keys {
@@ -202,7 +203,12 @@ fn federation_services(config: &Config, store: &Store) -> Result<FederationServi
         store: store.clone(),
         reader: Reader::new(store.clone()),
     });
-    let sender = Sender::start(SenderConfig::default(), Arc::new(client), outbox, clock);
+    let sender = Sender::start(
+        SenderConfig::default(),
+        Arc::new(MeteredTransport::new(client, metrics)),
+        outbox,
+        clock,
+    );
     Ok(FederationServices {
         key_ring,
         keys,
@@ -249,7 +255,13 @@ fn local(config: &Config, store: &Store, federation_services: &FederationService
     }
 }
 
-fn rooms(config: &Config, store: &Store, federation_services: &FederationServices, local: &LocalServices) -> Rooms {
+fn rooms(
+    config: &Config,
+    store: &Store,
+    federation_services: &FederationServices,
+    local: &LocalServices,
+    metrics: &Metrics,
+) -> Rooms {
     let config::Documents { seal_idle, seal_max } = config.documents;
     let room_config = RoomConfig {
         seal_idle,
@@ -265,7 +277,10 @@ fn rooms(config: &Config, store: &Store, federation_services: &FederationService
             fanout: local.fanout.clone(),
             sender: federation_services.sender.clone(),
         }),
-        peers: Arc::new(FederationPeers(federation_services.events.clone())),
+        peers: Arc::new(MeteredPeers::new(
+            FederationPeers(federation_services.events.clone()),
+            metrics,
+        )),
         clock: Arc::new(weft_room::SystemClock),
     };
     let identity = Arc::new(KeyRingIdentity(Arc::clone(&federation_services.key_ring)));

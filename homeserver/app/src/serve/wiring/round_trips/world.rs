@@ -72,7 +72,9 @@ async fn start(folder: &std::path::Path, disk: &MemoryDisk) -> (Running, Meter) 
         &TrafficLimits::default(),
         weft_gateway::client_address::TrustedProxies::default(),
     );
-    let parts = Parts::over(&config, &store, &traffic).await.unwrap();
+    let parts = Parts::over(&config, &store, &traffic, &weft_telemetry::Metrics::default())
+        .await
+        .unwrap();
     let areas = [Area::Client, Area::Documents, Area::Federation];
     let router = areas
         .map(|area| parts.area(area))

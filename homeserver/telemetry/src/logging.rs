@@ -5,16 +5,24 @@ use std::io::{self, Write};
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat};
+/// The format of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Human-readable.
+    #[default]
+    Pretty,
+    /// One JSON object per line.
+    Json,
+}
 
-/// Starts logging to standard error. A second call has no effect.
-pub(crate) fn start(log: &Log) {
+/// Starts logging to standard error. `filter` has the syntax of `RUST_LOG`. A second call has no effect.
+pub fn start_logging(format: LogFormat, filter: &str) {
     // The filter was checked with the configuration.
-    let filter = EnvFilter::try_new(&log.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| Unfailing(io::stderr()));
-    let started = match log.format {
+    let started = match format {
         LogFormat::Pretty => builder
             .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
             .try_init(),
