@@ -19,6 +19,7 @@ const ALLOWED: &[&str] = &[
     "fetch.rs",
     "fetch/gaps.rs",
     "history.rs",
+    "jobs/handlers.rs",
     "pruned.rs",
 ];
 

@@ -1,21 +1,18 @@
-//! The durable jobs of rooms: their kinds, how a worker requests them, and the handlers. What the handlers do is in the
-//! modules of the work: [`crate::history`], [`crate::pruned`].
+//! The durable jobs of rooms: their kinds, and how a worker requests them. The handlers are in [`handlers`], which has the
+//! client of other servers; this file must not.
 //!
 //! A job is requested by the batch that makes it necessary, and is found again after a restart. Must not decide about
 //! events.
 
-use std::{sync::Arc, time::Duration};
+mod handlers;
 
-use async_trait::async_trait;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, RoomId};
 use weft_clock::millis;
-use weft_jobs::{Job, JobHandler, JobWaker, KindLimits, Outcome, Scheduler, SchedulerConfig};
 use weft_store::{Batch, CommitError, Lane, tables::jobs::JOBS};
 
-use crate::{Unavailable, background::Outward, history, pruned, registry::Shared};
+use crate::{Unavailable, registry::Shared};
 
-/// Jobs of rooms that run at a time: each holds the events of a response.
-const AT_ONCE: usize = 32;
+pub(crate) use handlers::start;
 
 /// A kind of job of a room. The key of a job is the room id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,75 +81,4 @@ async fn repeat_failed_in(shared: &Shared, lane: Lane, kind: &str) -> Result<(),
         }
     }
     Ok(())
-}
-
-/// Starts the scheduler with the handlers of all kinds.
-pub(crate) fn start(out: &Outward, waker: JobWaker) -> Scheduler {
-    let config = SchedulerConfig {
-        store: out.shared.store.clone(),
-        clock: Arc::clone(&out.shared.clock),
-        random: out.shared.config.random,
-        lanes: out.shared.store.lanes().all().collect(),
-        at_once: AT_ONCE,
-        waker,
-    };
-    let handlers: [Arc<dyn JobHandler>; 2] = [
-        Arc::new(FetchHistory(out.clone())),
-        Arc::new(FetchRedacted(out.clone())),
-    ];
-    Scheduler::start(config, handlers.into())
-}
-
-/// The room of a job; `None` for a row that this program did not write.
-fn room_of(job: &Job) -> Option<OwnedRoomId> {
-    RoomId::parse(&job.key).ok()
-}
-
-struct FetchHistory(Outward);
-
-#[async_trait]
-impl JobHandler for FetchHistory {
-    fn kind(&self) -> &'static str {
-        RoomJob::History.name()
-    }
-
-    fn limits(&self) -> KindLimits {
-        KindLimits {
-            // Each holds up to 100 MB of events.
-            at_once: 8,
-            first_pause: history::TRY_AGAIN_AFTER,
-            longest_pause: history::TRY_AGAIN_AFTER,
-        }
-    }
-
-    async fn run(&self, job: &Job) -> Outcome {
-        match room_of(job) {
-            Some(room) => history::run(&self.0, &room, job.attempts()).await,
-            None => Outcome::Done,
-        }
-    }
-}
-
-struct FetchRedacted(Outward);
-
-#[async_trait]
-impl JobHandler for FetchRedacted {
-    fn kind(&self) -> &'static str {
-        RoomJob::RedactedUpdates.name()
-    }
-
-    fn limits(&self) -> KindLimits {
-        KindLimits {
-            at_once: 16,
-            first_pause: Duration::from_secs(30),
-            longest_pause: Duration::from_secs(60 * 60),
-        }
-    }
-
-    async fn run(&self, job: &Job) -> Outcome {
-        match room_of(job) {
-            Some(room) => pruned::run(&self.0, &room, job.attempts()).await,
-            None => Outcome::Done,
-        }
-    }
 }

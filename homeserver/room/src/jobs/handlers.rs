@@ -1,0 +1,85 @@
+//! The handlers of the jobs of rooms, and their scheduler. What they do is in the modules of the work: [`crate::history`],
+//! [`crate::pruned`]. Must not decide about events.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use ruma::{OwnedRoomId, RoomId};
+use weft_jobs::{Job, JobHandler, JobWaker, KindLimits, Outcome, Scheduler, SchedulerConfig};
+
+use super::RoomJob;
+use crate::{background::Outward, history, pruned};
+
+/// Jobs of rooms that run at a time: each holds the events of a response.
+const AT_ONCE: usize = 32;
+
+/// Starts the scheduler with the handlers of all kinds.
+pub(crate) fn start(out: &Outward, waker: JobWaker) -> Scheduler {
+    let config = SchedulerConfig {
+        store: out.shared.store.clone(),
+        clock: Arc::clone(&out.shared.clock),
+        random: out.shared.config.random,
+        lanes: out.shared.store.lanes().all().collect(),
+        at_once: AT_ONCE,
+        waker,
+    };
+    let handlers: [Arc<dyn JobHandler>; 2] = [
+        Arc::new(FetchHistory(out.clone())),
+        Arc::new(FetchRedacted(out.clone())),
+    ];
+    Scheduler::start(config, handlers.into())
+}
+
+/// The room of a job; `None` for a row that this program did not write.
+fn room_of(job: &Job) -> Option<OwnedRoomId> {
+    RoomId::parse(&job.key).ok()
+}
+
+struct FetchHistory(Outward);
+
+#[async_trait]
+impl JobHandler for FetchHistory {
+    fn kind(&self) -> &'static str {
+        RoomJob::History.name()
+    }
+
+    fn limits(&self) -> KindLimits {
+        KindLimits {
+            // Each holds up to 100 MB of events.
+            at_once: 8,
+            first_pause: history::TRY_AGAIN_AFTER,
+            longest_pause: history::TRY_AGAIN_AFTER,
+        }
+    }
+
+    async fn run(&self, job: &Job) -> Outcome {
+        match room_of(job) {
+            Some(room) => history::run(&self.0, &room, job.attempts()).await,
+            None => Outcome::Done,
+        }
+    }
+}
+
+struct FetchRedacted(Outward);
+
+#[async_trait]
+impl JobHandler for FetchRedacted {
+    fn kind(&self) -> &'static str {
+        RoomJob::RedactedUpdates.name()
+    }
+
+    fn limits(&self) -> KindLimits {
+        KindLimits {
+            at_once: 16,
+            first_pause: Duration::from_secs(30),
+            longest_pause: Duration::from_secs(60 * 60),
+        }
+    }
+
+    async fn run(&self, job: &Job) -> Outcome {
+        match room_of(job) {
+            Some(room) => pruned::run(&self.0, &room, job.attempts()).await,
+            None => Outcome::Done,
+        }
+    }
+}
