@@ -70,6 +70,8 @@ impl Related {
         let send = async |who: &Person, kind: &str, content: Value| relate(&world, &room, who, kind, content).await;
         let text = "m.room.message";
         send(&alice, text, edit(&root, "first")).await;
+        // The newest edit is the one with the latest time, in milliseconds.
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         let newest_edit = send(&alice, text, edit(&root, "second")).await;
         // None of these is a valid edit: by another user, of another type, without new content.
         send(&bob, text, edit(&root, "not mine")).await;
