@@ -6,7 +6,10 @@
 //! twice, also not after a crash, and must not make a number visible that could be assigned again (see `ceiling`).
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
 
 use tokio::sync::watch;
 
@@ -25,8 +28,12 @@ pub struct Positions {
 struct Shared {
     lane: Lane,
     era: u64,
+    /// Taken before the watch's own lock, never while a value of the watch is borrowed.
     state: Mutex<State>,
     visible: watch::Sender<u64>,
+    /// The lane has another owner: what became of the undecided commits is unknown here, so nothing more becomes visible.
+    /// Written under the lock of the state.
+    lost: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -37,8 +44,6 @@ struct State {
     /// The highest position that is allotted on disk. The next start continues after it, so no higher position may
     /// become visible.
     ceiling: u64,
-    /// The lane has another owner: what became of the undecided commits is unknown here, so nothing more becomes visible.
-    lost: bool,
 }
 
 impl State {
@@ -55,7 +60,6 @@ impl Positions {
             next: last.saturating_add(1),
             open: BTreeMap::new(),
             ceiling,
-            lost: false,
         };
         let (visible, _) = watch::channel(state.visible());
         Self {
@@ -64,6 +68,7 @@ impl Positions {
                 era,
                 state: Mutex::new(state),
                 visible,
+                lost: AtomicBool::new(false),
             }),
         }
     }
@@ -118,9 +123,7 @@ impl Positions {
         };
         let mut visible = self.watch();
         // Fails only if the sender is dropped, and `self` holds it.
-        let _ = visible
-            .wait_for(|visible| *visible >= last || self.shared.lock().lost)
-            .await;
+        let _ = visible.wait_for(|visible| *visible >= last || self.is_lost()).await;
         (self.visible() >= last).then_some(last)
     }
 
@@ -147,7 +150,9 @@ impl Positions {
 
     /// Ends the advance of the visible position: the lane has another owner.
     pub(crate) fn lose(&self) {
-        self.shared.lock().lost = true;
+        let state = self.shared.lock();
+        self.shared.lost.store(true, Ordering::SeqCst);
+        drop(state);
         // Wakes those that wait for a position.
         self.shared.visible.send_modify(|_| {});
     }
@@ -155,7 +160,7 @@ impl Positions {
     /// Whether the lane is lost.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.shared.lock().lost
+        self.shared.lost.load(Ordering::SeqCst)
     }
 
     /// Records that this ceiling is on disk.
@@ -252,7 +257,7 @@ impl Shared {
 
     /// Under the lock, so that an earlier value never overwrites a later one.
     fn publish(&self, state: &State) {
-        if state.lost {
+        if self.lost.load(Ordering::SeqCst) {
             return;
         }
         let visible = state.visible();
@@ -372,5 +377,24 @@ mod tests {
         drop(first);
         assert!(watcher.has_changed().unwrap());
         assert_eq!(*watcher.borrow_and_update(), 2);
+    }
+
+    /// The watch's lock and that of the positions must not be taken in both orders.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn waiting_for_positions_does_not_block_those_that_decide_them() {
+        let positions = Positions::new(Lane::FIRST, 1, 0, u64::MAX);
+        let mut tasks = tokio::task::JoinSet::new();
+        for _ in 0..4 {
+            let positions = positions.clone();
+            tasks.spawn(async move {
+                for _ in 0..20_000 {
+                    let reserved = positions.reserve(1);
+                    tokio::task::yield_now().await;
+                    drop(reserved);
+                    positions.settled().await;
+                }
+            });
+        }
+        tasks.join_all().await;
     }
 }
