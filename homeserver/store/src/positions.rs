@@ -11,7 +11,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::lane::{Lane, Lanes, Placed};
 
@@ -34,6 +34,9 @@ struct Shared {
     /// The lane has another owner: what became of the undecided commits is unknown here, so nothing more becomes visible.
     /// Written under the lock of the state.
     lost: AtomicBool,
+    /// Notified when `visible` or `lost` changes. It wakes waiters in their order; a watch does so in random order, and a
+    /// simulated run could not be repeated.
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -69,6 +72,7 @@ impl Positions {
                 state: Mutex::new(state),
                 visible,
                 lost: AtomicBool::new(false),
+                changed: Notify::new(),
             }),
         }
     }
@@ -121,9 +125,15 @@ impl Positions {
             let state = self.shared.lock();
             state.next.saturating_sub(1).min(state.ceiling)
         };
-        let mut visible = self.watch();
-        // Fails only if the sender is dropped, and `self` holds it.
-        let _ = visible.wait_for(|visible| *visible >= last || self.is_lost()).await;
+        loop {
+            let mut changed = std::pin::pin!(self.shared.changed.notified());
+            // From here on, so that no change is missed.
+            changed.as_mut().enable();
+            if self.visible() >= last || self.is_lost() {
+                break;
+            }
+            changed.await;
+        }
         (self.visible() >= last).then_some(last)
     }
 
@@ -155,6 +165,7 @@ impl Positions {
         drop(state);
         // Wakes those that wait for a position.
         self.shared.visible.send_modify(|_| {});
+        self.shared.changed.notify_waiters();
     }
 
     /// Whether the lane is lost.
@@ -261,13 +272,16 @@ impl Shared {
             return;
         }
         let visible = state.visible();
-        self.visible.send_if_modified(|current| {
+        let is_later = self.visible.send_if_modified(|current| {
             let later = visible > *current;
             if later {
                 *current = visible;
             }
             later
         });
+        if is_later {
+            self.changed.notify_waiters();
+        }
     }
 }
 
