@@ -3,7 +3,7 @@
 //!
 //! Events cross with their JSON, id and room version, and are not verified again: the sender is a process of this server,
 //! and only those may be given a link to the receiver. Must not hold a channel, a lock or anything else that belongs to
-//! one process; what a room's own tasks tell its worker is in [`crate::mailbox`].
+//! one process; commands of a room's own tasks are in [`crate::mailbox`].
 
 mod signed;
 

@@ -230,7 +230,7 @@ impl OpenText {
         Ok(())
     }
 
-    /// Applies an update to the text. A long text is compacted beside the worker: [`snapshot`].
+    /// Applies an update to the text. A separate task compacts a long text: see [`snapshot`].
     fn apply(&mut self, update: &Update) -> Result<(), ApplyError> {
         if self.text.byte_len() > MAX_INLINE_COMPACTION_BYTES {
             self.text.append(update)

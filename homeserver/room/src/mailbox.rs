@@ -1,4 +1,4 @@
-//! What a worker's mailbox holds: commands of callers, and what the room's own tasks tell the worker.
+//! The entries of a worker's mailbox: commands of callers, and commands of the room's own tasks.
 //!
 //! A [`LocalCommand`] never leaves the process: it comes from a task that the worker started, and such tasks run where
 //! the room is served. So it may carry events that were checked here, results of computations, and channels. Everything
@@ -30,7 +30,7 @@ impl From<LocalCommand> for Command {
     }
 }
 
-/// What a task of the room tells its worker.
+/// A command of a task of the room to its worker.
 pub(crate) enum LocalCommand {
     /// Recompute when the seal is due: a user of another server became live. Also wakes a worker that must stop.
     Nudge,

@@ -302,13 +302,13 @@ mod tests {
                 engine.get(b"a").await.unwrap();
             }
         };
-        // One call after the other beside the chain, half a delay behind it.
-        let beside = async {
+        // A second chain of calls, which starts half a delay after the first one.
+        let later = async {
             tokio::time::sleep(DELAY / 2).await;
             engine.get(b"b").await.unwrap();
             engine.get(b"b").await.unwrap();
         };
-        tokio::join!(chain, beside);
+        tokio::join!(chain, later);
         assert_eq!(meter.stop().0.round_trips, 3);
         engine.get(b"a").await.unwrap();
         assert_eq!(meter.stop().0, Counts::default(), "the meter is stopped");

@@ -366,7 +366,7 @@ impl OpenText {
                 .is_some_and(|(current, _)| current == newest.generation)
     }
 
-    // --- Compaction beside the worker -----------------------------------------------------------------------------
+    // --- Compaction in a separate task ----------------------------------------------------------------------------
 
     /// A copy of the text to compact, if the tail has more than `rows` rows or is long, and nothing is pending. What the
     /// copy contains must be on disk.
