@@ -10,6 +10,11 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     ("spec/wire", "weft-wire", &["weft-crdt"]),
     ("homeserver/dag", "weft-dag", &["weft-wire", "weft-crdt"]),
     (
+        "homeserver/convergence",
+        "weft-convergence",
+        &["weft-wire", "weft-crdt", "weft-dag"],
+    ),
+    (
         "homeserver/store",
         "weft-store",
         &["weft-wire", "weft-crdt", "weft-dag"],
@@ -22,6 +27,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-wire",
             "weft-crdt",
             "weft-dag",
+            "weft-convergence",
             "weft-store",
             "weft-budget",
             "weft-clock",

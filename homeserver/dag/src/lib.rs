@@ -8,6 +8,7 @@
 mod authorize;
 pub mod chain_cover;
 mod draft;
+pub mod event_flags;
 pub mod extremities;
 #[cfg(any(test, feature = "fuzzing"))]
 #[path = "../fuzz/checks.rs"]

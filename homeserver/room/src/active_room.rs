@@ -15,14 +15,14 @@ use ruma::{
 use weft_dag::{
     ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView,
     chain_cover::{EventChain, Place},
-    extremities,
+    event_flags, extremities,
     groups::MAX_HOPS,
 };
 use weft_store::{
     Batch,
     tables::rooms::{
         CHAIN, ChainRow, EVENT_GROUP, EXTREMITIES, EventGroupRow, EventIds, ROOMS, RoomRow, STATE_GROUPS,
-        StateGroupRow, UNWITNESSED, event_flags,
+        StateGroupRow, UNWITNESSED,
     },
 };
 use weft_wire::{event_types, limits::MAX_CITED_EXTREMITIES};

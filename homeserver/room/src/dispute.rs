@@ -10,6 +10,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use tokio::time::Instant;
+use weft_convergence::rebuild::Rebuilt;
 use weft_dag::Pdu;
 use weft_store::{
     Batch,
@@ -21,7 +22,6 @@ use weft_wire::{event_types, witness};
 use crate::{
     Reader, Rooms, Unavailable,
     active_room::{ActiveRoom, Extremity},
-    ingest::rebuild::Rebuilt,
     mailbox::LocalCommand,
     pending_commit::PendingCommit,
     registry::Shared,

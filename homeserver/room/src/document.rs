@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use ruma::{EventId, OwnedUserId, RoomId, UserId};
 use tokio::time::Instant;
+use weft_convergence::admission::{Owners, Past};
 use weft_crdt::{
     Admission, ApplyError, Bounds, ClientId, Document, LiveUpdate, Refusal, Refused, StateVector, Update, admit_within,
     limits::LIVE_BYTES, take_live,
@@ -25,7 +26,6 @@ use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNA
 
 use crate::{
     EditRefusal, Reader, RoomError, Unavailable,
-    admission::{Owners, Past},
     published::TextChange,
     reader::{damaged, vector_row},
     seal::PendingEdit,
@@ -218,8 +218,8 @@ impl OpenText {
             .keys()
             .filter(|client| self.owners.get(**client).is_none())
             .count();
-        if fresh > 0 && self.owners.len().saturating_add(fresh) > MAX_CLIENTS_PER_DOCUMENT {
-            return Err(EditRefusal::TooManyClients(self.owners.len()).into());
+        if fresh > 0 && self.owners.count().saturating_add(fresh) > MAX_CLIENTS_PER_DOCUMENT {
+            return Err(EditRefusal::TooManyClients(self.owners.count()).into());
         }
         self.apply(update)
             .map_err(|error| Unavailable::Damaged(error.to_string()))?;

@@ -13,6 +13,7 @@ use std::{
 
 use ruma::{OwnedEventId, OwnedServerName, RoomId, ServerName};
 use tokio::{sync::watch, time::timeout};
+use weft_convergence::rebuild::missing;
 use weft_dag::{RoomVersion, Verified};
 use weft_jobs::Outcome;
 use weft_store::tables::rooms::INCOMPLETE_ROOMS;
@@ -23,7 +24,6 @@ use crate::{
     background::Outward,
     ingest::{
         order::{Links, order},
-        rebuild::missing,
         stored::StoredRows,
     },
     jobs::RoomJob,

@@ -10,7 +10,6 @@ pub(crate) mod merge_session;
 mod missing;
 pub(crate) mod order;
 mod pruned;
-pub(crate) mod rebuild;
 mod redactions;
 pub(crate) mod state_reset;
 pub(crate) mod stored;

@@ -7,13 +7,11 @@
 
 pub mod access;
 mod active_room;
-mod admission;
 pub mod adopt;
 mod background;
 pub mod command;
 pub mod committed;
 mod compose;
-mod conflicts;
 pub mod create;
 pub mod directory;
 mod dispute;
@@ -41,7 +39,6 @@ mod recovery;
 mod registry;
 mod relations;
 mod resend;
-mod rivals;
 mod room_tasks;
 mod rooms;
 pub mod router;

@@ -13,7 +13,7 @@ use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId,
     OwnedUserId, RoomId, ServerName, TransactionId, UserId,
 };
-use weft_dag::{Pdu, StateKey};
+use weft_dag::{Pdu, StateKey, event_flags};
 use weft_store::{
     Batch, CommitError, Lane, Positions,
     tables::{
@@ -21,7 +21,7 @@ use weft_store::{
         rooms::{
             CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENT_TXN, EVENTS, EventRow, INCOMPLETE_ROOMS, MEMBERS,
             MEMBERSHIP, MembershipRow, OUT_OF_BAND, OUT_OF_BAND_STATE, SENT_REQUESTS, STREAM, SentRequest, StreamRow,
-            TIMELINE, TIMELINE_WITHOUT_UPDATES, TRANSACTIONS, event_flags,
+            TIMELINE, TIMELINE_WITHOUT_UPDATES, TRANSACTIONS,
         },
     },
 };

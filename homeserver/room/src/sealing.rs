@@ -7,12 +7,12 @@
 //! that references them. Must not drop an acknowledged edit.
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, OwnedEventId};
+use weft_convergence::admission::{Judgement, judge};
 use weft_wire::{event_types, update::UpdateContent};
 
 use crate::{
     EventRefusal, RoomError, Unavailable,
     active_room::ActiveRoom,
-    admission::{Judgement, judge},
     compose::{ProtoEvent, canonical},
     mailbox::Reply,
     pending_commit::PendingCommit,

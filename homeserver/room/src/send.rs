@@ -9,17 +9,15 @@ use ruma::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use weft_convergence::admission::{Judgement, judge};
 use weft_crdt::Update;
-use weft_dag::{Pdu, redact, stripped};
-use weft_store::tables::rooms::{
-    EVENT_TXN, EVENTS, EventRow, REDACTED_BY, SENT_REQUESTS, SentRequest, TRANSACTIONS, event_flags,
-};
+use weft_dag::{Pdu, event_flags, redact, stripped};
+use weft_store::tables::rooms::{EVENT_TXN, EVENTS, EventRow, REDACTED_BY, SENT_REQUESTS, SentRequest, TRANSACTIONS};
 use weft_wire::{event_types, update::UpdateContent, witness};
 
 use crate::{
     EventRefusal, LiveEdit, RoomError, Rooms, Unavailable,
     active_room::ActiveRoom,
-    admission::{Judgement, judge},
     command::{RoomCommand, UnsentForm},
     compose::{ProtoEvent, canonical},
     mailbox::Reply,

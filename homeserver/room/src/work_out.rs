@@ -18,6 +18,7 @@ use tokio::{
     runtime::{Handle, RuntimeFlavor},
     time::Instant,
 };
+use weft_convergence::rebuild::{PersistedEvent, Rebuilt, missing, rebuild};
 use weft_dag::{Pdu, RoomVersion};
 use weft_store::Batch;
 
@@ -26,11 +27,7 @@ use crate::{
     active_room::{ActiveRoom, point},
     document::{OpenText, PointOfText, Replacement, ReservedNumbers, RunId},
     fold::write_portions,
-    ingest::{
-        merge_session::MergeSession,
-        rebuild::{PersistedEvent, Rebuilt, missing, rebuild},
-        stored::StoredRows,
-    },
+    ingest::{merge_session::MergeSession, stored::StoredRows},
     mailbox::{LocalCommand, LocalReply},
     pending_commit::PendingCommit,
     reader::damaged,

@@ -11,6 +11,10 @@ use std::{
 
 use bytes::Bytes;
 use ruma::{OwnedEventId, RoomId};
+use weft_convergence::{
+    admission::Owners,
+    rebuild::{Rebuilt, Standing},
+};
 use weft_crdt::{ApplyError, ClientId, Document, StateVector};
 use weft_store::{
     Batch,
@@ -25,8 +29,6 @@ use super::{
 };
 use crate::{
     Unavailable,
-    admission::Owners,
-    ingest::rebuild::{Rebuilt, Standing},
     reader::{damaged, vector_row},
 };
 

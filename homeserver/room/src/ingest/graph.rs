@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, RoomId};
+use weft_dag::event_flags;
 use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateMap, StateView};
-use weft_store::tables::rooms::event_flags;
 
 use crate::Unavailable;
 

@@ -12,17 +12,17 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
-use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, groups};
+use weft_convergence::rebuild::PersistedEvent;
+use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, event_flags, groups};
 use weft_store::tables::rooms::{
     BACKFILL_POSITIONS, EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, STAGING, TIMELINE,
-    TIMELINE_WITHOUT_UPDATES, event_flags,
+    TIMELINE_WITHOUT_UPDATES,
 };
 
 use super::{
     decide::{Undecided, resolve_loading},
     graph::{Graph, Incoming, Known},
     order::{Links, order},
-    rebuild::PersistedEvent,
     text::Vectors,
 };
 use crate::{

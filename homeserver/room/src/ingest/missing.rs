@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 
 use ruma::{EventId, OwnedEventId};
-use weft_dag::Pdu;
-use weft_store::tables::rooms::{INCOMPLETE_ROOMS, MISSING_EVENTS, event_flags};
+use weft_convergence::rebuild;
+use weft_dag::{Pdu, event_flags};
+use weft_store::tables::rooms::{INCOMPLETE_ROOMS, MISSING_EVENTS};
 
-use super::{merge_session::MergeSession, rebuild};
+use super::merge_session::MergeSession;
 use crate::Unavailable;
 
 impl MergeSession<'_> {

@@ -8,11 +8,12 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::EventId;
-use weft_dag::{Authorized, Pdu};
-use weft_store::tables::rooms::{PRUNED_UPDATES, event_flags};
+use weft_convergence::rebuild::PersistedEvent;
+use weft_dag::{Authorized, Pdu, event_flags};
+use weft_store::tables::rooms::PRUNED_UPDATES;
 use weft_wire::witness;
 
-use super::{graph::Graph as _, merge_session::MergeSession, rebuild::PersistedEvent};
+use super::{graph::Graph as _, merge_session::MergeSession};
 use crate::Unavailable;
 
 impl MergeSession<'_> {

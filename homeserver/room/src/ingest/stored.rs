@@ -4,10 +4,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
-use weft_dag::{Pdu, RoomVersion};
-use weft_store::tables::rooms::{EVENTS, EventRow, event_flags};
+use weft_convergence::rebuild::PersistedEvent;
+use weft_dag::{Pdu, RoomVersion, event_flags};
+use weft_store::tables::rooms::{EVENTS, EventRow};
 
-use super::rebuild::PersistedEvent;
 use crate::{Reader, Unavailable, reader::damaged};
 
 /// Rows of events.

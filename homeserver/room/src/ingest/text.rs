@@ -11,15 +11,18 @@ use std::{
 
 use ruma::{EventId, OwnedEventId};
 use tokio::time::Instant;
+use weft_convergence::{
+    admission::{Judgement, Past, judge},
+    rebuild::PersistedEvent,
+};
 use weft_crdt::{ClientId, StateVector, Update};
 use weft_dag::Pdu;
 use weft_store::tables::documents::EVENT_VECTOR;
 use weft_wire::{event_types, update::UpdateContent};
 
-use super::{merge_session::MergeSession, rebuild::PersistedEvent, stored::StoredRows};
+use super::{merge_session::MergeSession, stored::StoredRows};
 use crate::{
     LiveEdit, Unavailable,
-    admission::{Judgement, Past, judge},
     document::{Replacement, VectorsAfter},
 };
 

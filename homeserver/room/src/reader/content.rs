@@ -4,18 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use ruma::{OwnedEventId, RoomId};
+use weft_convergence::rebuild::{PersistedEvent, rebuild};
 use weft_crdt::{Update, compact, merge};
-use weft_store::tables::{
-    documents::{DISPUTED_ROOMS, DOC_SEQ, SNAPSHOT, SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow},
-    rooms::event_flags,
-};
+use weft_dag::event_flags;
+use weft_store::tables::documents::{DISPUTED_ROOMS, DOC_SEQ, SNAPSHOT, SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow};
 use weft_wire::event_types;
 
 use super::{Reader, StoredEvent};
-use crate::{
-    ContentRefusal, RoomError, Unavailable,
-    ingest::rebuild::{PersistedEvent, rebuild},
-};
+use crate::{ContentRefusal, RoomError, Unavailable};
 
 /// Events that are loaded at a time during the walk back.
 const STEP: usize = 256;

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, num::NonZeroU64, sync::Arc};
 
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
-use weft_dag::{Pdu, RoomVersion, StateView};
-use weft_store::tables::rooms::{EVENT_ROOM, EVENTS, EventRow, event_flags};
+use weft_dag::{Pdu, RoomVersion, StateView, event_flags};
+use weft_store::tables::rooms::{EVENT_ROOM, EVENTS, EventRow};
 
 use super::{Reader, damaged};
 use crate::{StateIds, Unavailable};

@@ -7,8 +7,8 @@ use std::{
 };
 
 use ruma::{EventId, OwnedEventId, RoomId};
-use weft_dag::Pdu;
-use weft_store::tables::rooms::{EVENTS, EXTREMITIES, EventRow, event_flags};
+use weft_dag::{Pdu, event_flags};
+use weft_store::tables::rooms::{EVENTS, EXTREMITIES, EventRow};
 use weft_wire::limits::MAX_BACKFILL_EVENTS;
 
 use super::{Reader, TimelineEvent};

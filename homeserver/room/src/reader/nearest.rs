@@ -11,21 +11,21 @@ use std::{
 
 use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, RoomId};
+use weft_convergence::{
+    admission::{Judgement, Owners, Past, admit_at},
+    rebuild::claim_of,
+};
 use weft_crdt::{ClientId, Document, StateVector};
-use weft_dag::Pdu;
+use weft_dag::{Pdu, event_flags};
 use weft_store::tables::{
     documents::{CHECKPOINTS, CLIENT_OWNERS, CheckpointRow, DISPUTED_ROOMS, SNAPSHOT_PARTS},
-    rooms::{INCOMPLETE_ROOMS, event_flags},
+    rooms::INCOMPLETE_ROOMS,
 };
 
 use super::{Reader, StoredEvent};
 use crate::{
     ContentRefusal, RoomError, Unavailable,
-    admission::{Judgement, Owners, Past, admit_at},
-    ingest::{
-        order::{Links, order},
-        rebuild::claim_of,
-    },
+    ingest::order::{Links, order},
 };
 
 /// Events that are loaded at a time during the walk back.

@@ -12,8 +12,8 @@ use ruma::{
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
 use serde::Deserialize;
+use weft_dag::event_flags;
 use weft_dag::{Pdu, StateView};
-use weft_store::tables::rooms::event_flags;
 
 use super::Reader;
 use crate::{Unavailable, membership_chain};

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use ruma::{OwnedUserId, UserId};
+use weft_convergence::admission::{Owners, Past};
 use weft_crdt::{Admission, StateVector, Update, admit};
 use weft_wire::limits::MAX_SEALED_UPDATE_BYTES;
 use yrs::{
@@ -12,7 +13,6 @@ use yrs::{
 };
 
 use super::{PendingEdit, plan};
-use crate::admission::{Owners, Past};
 
 struct Author {
     user: OwnedUserId,

@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::{OwnedEventId, RoomId, RoomVersionId, ServerName};
 use serde_json::json;
-use weft_dag::{Pdu, RoomVersion, Verified};
+use weft_dag::{Pdu, RoomVersion, Verified, event_flags};
 use weft_room::{Direction, RoomError, Types};
 use weft_store::{
     memory::Tail,
     tables::{
         documents::{SNAPSHOT_PARTS, SNAPSHOT_TAIL, VECTORS},
-        rooms::{EVENTS, MISSING_EVENTS, STAGING, event_flags},
+        rooms::{EVENTS, MISSING_EVENTS, STAGING},
     },
 };
 

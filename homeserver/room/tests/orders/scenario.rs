@@ -387,7 +387,7 @@ impl Server {
                 tokio::pin!(happened);
                 happened.as_mut().enable();
                 let stored = self.rooms.reader().stored_event(&self.room, id).await.unwrap();
-                if stored.is_some_and(|stored| stored.flags & weft_store::tables::rooms::event_flags::OUTLIER == 0) {
+                if stored.is_some_and(|stored| stored.flags & weft_dag::event_flags::OUTLIER == 0) {
                     return;
                 }
                 // Backfilled events cause no notification.

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use ruma::{OwnedEventId, RoomId};
 use weft_crdt::{ClientId, Update};
-use weft_dag::{Pdu, RoomVersion};
-use weft_store::tables::rooms::{EVENTS, event_flags};
+use weft_dag::{Pdu, RoomVersion, event_flags};
+use weft_store::tables::rooms::EVENTS;
 use weft_wire::update::UpdateContent;
 
 use super::{network::number, oracle::view, server::Server};

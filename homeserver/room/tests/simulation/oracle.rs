@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ruma::{OwnedEventId, OwnedUserId, RoomId};
-use weft_dag::StateMap;
-use weft_store::tables::rooms::{EVENTS, TIMELINE, event_flags};
+use weft_dag::{StateMap, event_flags};
+use weft_store::tables::rooms::{EVENTS, TIMELINE};
 
 use super::{editor::read, server::Server};
 

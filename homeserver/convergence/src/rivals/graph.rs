@@ -12,7 +12,7 @@ use weft_wire::limits::MAX_SERVER_BRANCHES;
 use super::{Node, Part, positions::Positions};
 
 /// See the module.
-pub(crate) struct Graph {
+pub struct Graph {
     nodes: Vec<Node>,
     /// The past of each event, including the event.
     past: Vec<Positions>,
@@ -38,7 +38,7 @@ struct Server {
 
 impl Graph {
     /// Builds the graph from the events of a room, each after all of its `prev_events`.
-    pub(crate) fn new(nodes: Vec<Node>) -> Self {
+    pub fn new(nodes: Vec<Node>) -> Self {
         let mut numbers: BTreeMap<OwnedServerName, usize> = BTreeMap::new();
         let mut graph = Self {
             past: Vec::with_capacity(nodes.len()),
@@ -150,7 +150,9 @@ impl Graph {
         self.chains.get(chain)?.get(at).copied()
     }
 
-    pub(crate) fn nodes(&self) -> &[Node] {
+    /// The events, in order.
+    #[must_use]
+    pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 

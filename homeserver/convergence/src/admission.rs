@@ -12,7 +12,7 @@ use weft_wire::update::UpdateContent;
 
 /// The owners of client ids. Users are few and client ids many, so each user is stored once.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Owners {
+pub struct Owners {
     users: Vec<OwnedUserId>,
     numbers: BTreeMap<OwnedUserId, u32>,
     clients: BTreeMap<ClientId, u32>,
@@ -20,7 +20,7 @@ pub(crate) struct Owners {
 
 impl Owners {
     /// Assigns a client id to a user, unless it has an owner. True if it was free.
-    pub(crate) fn claim(&mut self, client: ClientId, user: &UserId) -> bool {
+    pub fn claim(&mut self, client: ClientId, user: &UserId) -> bool {
         if self.clients.contains_key(&client) {
             return false;
         }
@@ -40,21 +40,27 @@ impl Owners {
         number
     }
 
-    pub(crate) fn get(&self, client: ClientId) -> Option<&UserId> {
+    /// The owner of a client id.
+    #[must_use]
+    pub fn get(&self, client: ClientId) -> Option<&UserId> {
         let number = usize::try_from(*self.clients.get(&client)?).ok()?;
         self.users.get(number).map(|user| &**user)
     }
 
-    pub(crate) fn len(&self) -> usize {
+    /// The number of client ids that have an owner.
+    #[must_use]
+    pub fn count(&self) -> usize {
         self.clients.len()
     }
 }
 
 /// The causal past at one point of the graph.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Past<'a> {
-    pub(crate) vector: &'a StateVector,
-    pub(crate) owners: &'a Owners,
+pub struct Past<'a> {
+    /// The clocks that it contains.
+    pub vector: &'a StateVector,
+    /// The owners of its client ids.
+    pub owners: &'a Owners,
 }
 
 impl Known for Past<'_> {
@@ -74,7 +80,7 @@ impl Known for Past<'_> {
 
 /// The decision about the update of an event.
 #[derive(Debug, Clone)]
-pub(crate) enum Judgement {
+pub enum Judgement {
     /// It becomes part of the text.
     Admitted {
         /// The update without what was known before.
@@ -92,7 +98,7 @@ pub(crate) enum Judgement {
 }
 
 /// Decides about the update of an event against its causal past.
-pub(crate) fn judge(content: &UpdateContent, sender: &UserId, past: &Past<'_>) -> Judgement {
+pub fn judge(content: &UpdateContent, sender: &UserId, past: &Past<'_>) -> Judgement {
     match read(content) {
         Ok((_, update)) => admit_at(&update, sender, past),
         Err(reason) => Judgement::Inadmissible { reason },
@@ -100,7 +106,7 @@ pub(crate) fn judge(content: &UpdateContent, sender: &UserId, past: &Past<'_>) -
 }
 
 /// The update of an event, as bytes and parsed, if it is valid and the event declares its ranges correctly.
-pub(crate) fn read(content: &UpdateContent) -> Result<(Bytes, Update), String> {
+pub fn read(content: &UpdateContent) -> Result<(Bytes, Update), String> {
     let bytes = Bytes::from(content.bytes().map_err(|error| error.to_string())?);
     let update = Update::parse(bytes.clone()).map_err(|error| error.to_string())?;
     let declared = content.ranges().map_err(|error| error.to_string())?;
@@ -116,7 +122,7 @@ pub(crate) fn read(content: &UpdateContent) -> Result<(Bytes, Update), String> {
 }
 
 /// Decides about an update against its causal past.
-pub(crate) fn admit_at(update: &Update, sender: &UserId, past: &Past<'_>) -> Judgement {
+pub fn admit_at(update: &Update, sender: &UserId, past: &Past<'_>) -> Judgement {
     match admit(update, sender.as_str(), past) {
         Ok(Admission::Admitted { ranges, update }) => Judgement::Admitted { update, ranges },
         Ok(Admission::Known) => Judgement::NothingNew,
@@ -132,6 +138,3 @@ pub(crate) fn admit_at(update: &Update, sender: &UserId, past: &Past<'_>) -> Jud
         },
     }
 }
-
-#[cfg(test)]
-mod vectors;

@@ -3,7 +3,7 @@
 //!
 //! Needed if two events claim the same clocks (only a malicious server or one restored from a backup makes these), and
 //! after backfill. A pure function of the events: the order of arrival makes no difference. If no clock is claimed
-//! twice, an update depends on its past alone, and a new one is merged alone ([`super::text`]). Otherwise
+//! twice, an update depends on its past alone, and a new one is merged alone (`weft-room`, `ingest::text`). Otherwise
 //! [`crate::rivals`] decides. Must not read the store or the text that it replaces.
 
 use std::{
@@ -15,7 +15,7 @@ use std::{
 use ruma::{EventId, OwnedEventId, OwnedUserId, ServerName};
 use weft_crdt::{StateVector, Update};
 use weft_dag::Pdu;
-use weft_store::tables::rooms::event_flags;
+use weft_dag::event_flags;
 use weft_wire::{event_types, update::UpdateContent, witness};
 
 use crate::{
@@ -25,36 +25,41 @@ use crate::{
 
 /// A persisted event of the room.
 #[derive(Clone)]
-pub(crate) struct PersistedEvent {
-    pub(crate) pdu: Arc<Pdu>,
-    pub(crate) flags: u8,
+pub struct PersistedEvent {
+    /// The event.
+    pub pdu: Arc<Pdu>,
+    /// Bits of [`event_flags`].
+    pub flags: u8,
 }
 
 /// An update that is part of the text.
 #[derive(Clone)]
-pub(crate) struct Standing {
-    pub(crate) event: OwnedEventId,
-    pub(crate) sender: OwnedUserId,
-    pub(crate) update: Update,
+pub struct Standing {
+    /// The event that carries it.
+    pub event: OwnedEventId,
+    /// The sender of the event.
+    pub sender: OwnedUserId,
+    /// The blocks of the update that were not known before.
+    pub update: Update,
 }
 
 /// The results.
 #[derive(Default)]
-pub(crate) struct Rebuilt {
+pub struct Rebuilt {
     /// In the order of the graph.
-    pub(crate) updates: Vec<Standing>,
+    pub updates: Vec<Standing>,
     /// The state vector after each event, in the order of the graph.
-    pub(crate) vectors: Vec<(OwnedEventId, Arc<StateVector>)>,
+    pub vectors: Vec<(OwnedEventId, Arc<StateVector>)>,
     /// Some update lost against a rival: later events may change which updates stand.
-    pub(crate) is_disputed: bool,
+    pub is_disputed: bool,
     /// Updates that the server `ours` should name in `dev.weft.stands`.
-    pub(crate) to_name: Vec<OwnedEventId>,
+    pub to_name: Vec<OwnedEventId>,
     /// The number of comparisons of two claims in the graph.
-    pub(crate) comparisons: usize,
+    pub comparisons: usize,
 }
 
 /// Computes the text. `ours`: the server for which `to_name` is computed.
-pub(crate) fn rebuild(events: Vec<PersistedEvent>, ours: Option<&ServerName>) -> Rebuilt {
+pub fn rebuild(events: Vec<PersistedEvent>, ours: Option<&ServerName>) -> Rebuilt {
     let nodes = nodes(&in_order(followed(events)));
     if !rivals::has_overlaps(&nodes) {
         return without_rivals(&nodes);
@@ -183,7 +188,7 @@ fn node(event: &PersistedEvent, places: &HashMap<&EventId, usize>) -> Node {
 }
 
 /// The update that an event contributes, if it is admitted.
-pub(crate) fn claim_of(pdu: &Pdu, flags: u8) -> Option<Claim> {
+pub fn claim_of(pdu: &Pdu, flags: u8) -> Option<Claim> {
     let is_update = pdu.kind() == event_types::UPDATE && pdu.state_key().is_none();
     (is_update && flags & event_flags::REJECTED == 0)
         .then(|| claim(pdu))
@@ -231,7 +236,7 @@ fn in_order(mut events: Vec<PersistedEvent>) -> Vec<PersistedEvent> {
 
 /// The missing `prev_events` of accepted events and their ancestors. Events that only a refused event references have
 /// no part in the text: it may not have been checked against the current state yet, and they are not fetched.
-pub(crate) fn missing(events: &HashMap<OwnedEventId, PersistedEvent>) -> BTreeSet<OwnedEventId> {
+pub fn missing(events: &HashMap<OwnedEventId, PersistedEvent>) -> BTreeSet<OwnedEventId> {
     let counted = followed(events.values().cloned().collect());
     let cited = counted.iter().flat_map(|event| event.pdu.prev_events());
     cited.filter(|id| !events.contains_key(*id)).cloned().collect()

@@ -1,14 +1,20 @@
 //! Runs every vector of `spec/vectors/updates`: the result for a `dev.weft.update` event, by its content and its past.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a panic fails the test"
+)]
+
 use std::path::Path;
 
 use ruma::OwnedUserId;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use weft_convergence::admission::{Judgement, Owners, Past, judge};
 use weft_crdt::{ClientId, StateVector};
 use weft_wire::update::UpdateContent;
-
-use super::{Judgement, Owners, Past, judge};
 
 #[derive(Deserialize)]
 struct Vector {

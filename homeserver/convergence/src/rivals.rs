@@ -4,7 +4,7 @@
 //! claims to the same clocks" in `spec/docs/admission.md`; change both or neither. [`graph`] holds the event graph and
 //! its queries, [`precedence`] compares two claims, and [`mod@settle`] is the procedure.
 
-pub(crate) mod graph;
+pub mod graph;
 mod positions;
 mod precedence;
 mod settle;
@@ -17,11 +17,11 @@ use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedServerName, OwnedUserId};
 use weft_crdt::{ClientId, Update};
 
-pub(crate) use self::settle::{Admitted, Outcome, settle};
+pub use self::settle::{Admitted, Outcome, settle};
 
 /// The role of an event in the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
+pub enum Part {
     /// Rejected: it has a position in the graph and no other effect.
     Rejected,
     /// A membership event: the sender's server did not choose its `prev_events`.
@@ -32,35 +32,41 @@ pub(crate) enum Part {
 
 /// An event of the room. Events are in an order in which each comes after its `prev_events`.
 #[derive(Debug, Clone)]
-pub(crate) struct Node {
-    pub(crate) id: OwnedEventId,
+pub struct Node {
+    /// The event id.
+    pub id: OwnedEventId,
     /// The indices of its `prev_events` in this order.
-    pub(crate) after: Vec<usize>,
+    pub after: Vec<usize>,
     /// The sender's server.
-    pub(crate) server: OwnedServerName,
-    pub(crate) part: Part,
+    pub server: OwnedServerName,
+    /// Its role.
+    pub part: Part,
     /// Updates that it names in `dev.weft.stands`.
-    pub(crate) names: Vec<OwnedEventId>,
+    pub names: Vec<OwnedEventId>,
     /// The update that it carries, if it is valid. `None` for a rejected event.
-    pub(crate) claim: Option<Claim>,
+    pub claim: Option<Claim>,
 }
 
 /// An update before the admission rules are applied.
 #[derive(Debug, Clone)]
-pub(crate) struct Claim {
-    pub(crate) sender: OwnedUserId,
+pub struct Claim {
+    /// The sender of the event.
+    pub sender: OwnedUserId,
     /// The update as it is in the event.
-    pub(crate) bytes: Bytes,
-    pub(crate) update: Update,
+    pub bytes: Bytes,
+    /// The update, parsed.
+    pub update: Update,
     /// For each client, the clocks that it contains.
-    pub(crate) ranges: BTreeMap<ClientId, (u32, u32)>,
+    pub ranges: BTreeMap<ClientId, (u32, u32)>,
     /// The clients on which its admission depends, each with the clock below which. That is every clock if the update
     /// contains blocks of the client.
-    pub(crate) rests: BTreeMap<ClientId, u32>,
+    pub rests: BTreeMap<ClientId, u32>,
 }
 
 impl Claim {
-    pub(crate) fn new(sender: OwnedUserId, bytes: Bytes, update: Update) -> Self {
+    /// The claim of an update of `sender`.
+    #[must_use]
+    pub fn new(sender: OwnedUserId, bytes: Bytes, update: Update) -> Self {
         let ranges = update.ranges();
         let mut rests: BTreeMap<ClientId, u32> = update.needs().iter().collect();
         rests.extend(ranges.keys().map(|client| (*client, u32::MAX)));
@@ -81,7 +87,7 @@ impl Claim {
 }
 
 /// Whether some clock is claimed by two different updates, including updates of which one follows the other.
-pub(crate) fn has_overlaps(nodes: &[Node]) -> bool {
+pub fn has_overlaps(nodes: &[Node]) -> bool {
     let mut ranges: Vec<(ClientId, u32, u32)> = nodes
         .iter()
         .filter_map(|node| node.claim.as_ref())

@@ -18,7 +18,7 @@ use crate::{
 
 /// The result for an update.
 #[derive(Debug, Clone)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// It is part of the text.
     Stands(Admitted),
     /// It is not part of the text: inadmissible after its past, or it contains nothing new.
@@ -29,25 +29,25 @@ pub(crate) enum Outcome {
 
 /// An update that is admissible after the updates in its past that stand.
 #[derive(Debug, Clone)]
-pub(crate) struct Admitted {
+pub struct Admitted {
     /// The update without what was known before.
-    pub(crate) update: Update,
+    pub update: Update,
     /// For each client the new clocks.
-    pub(crate) ranges: BTreeMap<ClientId, (u32, u32)>,
+    pub ranges: BTreeMap<ClientId, (u32, u32)>,
 }
 
 /// The results for all updates.
-pub(crate) struct Settled {
+pub struct Settled {
     /// By index in the graph; `None` for events without an update.
-    pub(crate) outcomes: Vec<Option<Outcome>>,
+    pub outcomes: Vec<Option<Outcome>>,
     /// The number of comparisons of two claims in the graph.
-    pub(crate) comparisons: usize,
+    pub comparisons: usize,
     /// Updates between which the server `ours` has not chosen, and which it should name in `dev.weft.stands`.
-    pub(crate) to_name: Vec<usize>,
+    pub to_name: Vec<usize>,
 }
 
 /// Decides about all updates. `ours`: the server for which `to_name` is computed.
-pub(crate) fn settle(graph: &Graph, ours: Option<&ServerName>) -> Settled {
+pub fn settle(graph: &Graph, ours: Option<&ServerName>) -> Settled {
     let mut settling = Settling::new(graph);
     for (at, node) in graph.nodes().iter().enumerate() {
         if node.claim.is_some() {

@@ -1,0 +1,11 @@
+//! Which updates are part of a document's text: pure functions of the events of a room, so that the texts of all servers
+//! converge.
+//!
+//! [`admission`] checks an update against its causal past, [`rivals`] decides between two claims to the same clocks, and
+//! [`rebuild`] computes the whole text from the events. The rules are specified in `spec/docs/admission.md`. Must not
+//! read a store, a clock or a random number, and must not depend on the order in which events arrived.
+
+pub mod admission;
+mod conflicts;
+pub mod rebuild;
+pub mod rivals;
