@@ -4,13 +4,16 @@
 //! checked here against the deny-list and used as they are; they must not be resolved again.
 
 use std::{
-    collections::HashMap,
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
+use moka::{
+    Expiry,
+    sync::{Cache, CacheBuilder},
+};
 use ruma::{OwnedServerName, ServerName};
 use weft_wire::limits;
 
@@ -87,13 +90,8 @@ pub struct Resolver {
     names: Arc<dyn Names>,
     deny: DenyList,
     well_known: Fetcher,
-    delegations: Mutex<HashMap<OwnedServerName, Timed<WellKnown>>>,
-    destinations: Mutex<HashMap<OwnedServerName, Timed<Arc<Destination>>>>,
-}
-
-struct Timed<T> {
-    value: T,
-    until: Instant,
+    delegations: Cache<OwnedServerName, WellKnown>,
+    destinations: Cache<OwnedServerName, Arc<Destination>>,
 }
 
 impl Resolver {
@@ -110,8 +108,8 @@ impl Resolver {
             names,
             deny,
             well_known,
-            delegations: Mutex::default(),
-            destinations: Mutex::default(),
+            delegations: cache().expire_after(AsAllowed).build(),
+            destinations: cache().time_to_live(ADDRESS_AGE).build(),
         }
     }
 
@@ -120,20 +118,17 @@ impl Resolver {
     /// # Errors
     /// When the server has no address, or only private ones.
     pub async fn resolve(&self, server: &ServerName) -> Result<Arc<Destination>, DiscoveryError> {
-        if let Some(known) = recall(&self.destinations, server) {
+        if let Some(known) = self.destinations.get(server) {
             return Ok(known);
         }
         let found = Arc::new(self.find(server).await?);
-        keep(&self.destinations, server, Arc::clone(&found), ADDRESS_AGE);
+        self.destinations.insert(server.to_owned(), Arc::clone(&found));
         Ok(found)
     }
 
     /// Removes the cached addresses: a connection to them failed.
     pub fn invalidate(&self, server: &ServerName) {
-        self.destinations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(server);
+        self.destinations.invalidate(server);
     }
 
     async fn find(&self, server: &ServerName) -> Result<Destination, DiscoveryError> {
@@ -187,11 +182,11 @@ impl Resolver {
     }
 
     async fn delegation(&self, server: &ServerName) -> Option<OwnedServerName> {
-        if let Some(known) = recall(&self.delegations, server) {
+        if let Some(known) = self.delegations.get(server) {
             return known.server;
         }
         let found = self.well_known.fetch(server).await;
-        keep(&self.delegations, server, found.clone(), found.keep);
+        self.delegations.insert(server.to_owned(), found.clone());
         found.server
     }
 
@@ -240,31 +235,18 @@ pub(crate) fn literal(server: &ServerName) -> Option<IpAddr> {
     server.host().trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-fn recall<T: Clone>(cache: &Mutex<HashMap<OwnedServerName, Timed<T>>>, server: &ServerName) -> Option<T> {
-    let cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
-    cache
-        .get(server)
-        .filter(|entry| Instant::now() < entry.until)
-        .map(|entry| entry.value.clone())
+/// A cache of a bounded number of servers: made-up names displace entries, which costs only lookups.
+fn cache<V: Clone + Send + Sync + 'static>() -> CacheBuilder<OwnedServerName, V, Cache<OwnedServerName, V>> {
+    Cache::builder().max_capacity(limits::MAX_REMEMBERED_SERVERS as u64)
 }
 
-fn keep<T>(cache: &Mutex<HashMap<OwnedServerName, Timed<T>>>, server: &ServerName, value: T, age: Duration) {
-    let mut cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
-    let now = Instant::now();
-    if cache.len() >= limits::MAX_REMEMBERED_SERVERS {
-        cache.retain(|_, entry| now < entry.until);
+/// How long a delegation is kept: as the other server allows it.
+struct AsAllowed;
+
+impl Expiry<OwnedServerName, WellKnown> for AsAllowed {
+    fn expire_after_create(&self, _: &OwnedServerName, found: &WellKnown, _: Instant) -> Option<Duration> {
+        Some(found.keep)
     }
-    // All entries are fresh: somebody is making up names. Clearing the cache costs only lookups.
-    if cache.len() >= limits::MAX_REMEMBERED_SERVERS {
-        cache.clear();
-    }
-    cache.insert(
-        server.to_owned(),
-        Timed {
-            value,
-            until: now + age,
-        },
-    );
 }
 
 /// Sorts by priority, lowest first; among equal priorities a random choice by weight (RFC 2782), repeated for the
