@@ -267,7 +267,8 @@ impl Run {
                     frame_bytes(&frame, &self.names)
                 }
             };
-            self.socket(socket).send_frame(bytes).await;
+            // The server may cut the connection while it is still sent; the next step sees that.
+            self.socket(socket).try_send(bytes).await;
         }
     }
 
