@@ -29,6 +29,7 @@ mod tests {
             at_once: 1,
             first_pause: Duration::from_secs(10),
             longest_pause: Duration::from_secs(60),
+            deadline: Duration::from_secs(60),
         };
         for (attempts, seconds) in [(0, 10), (1, 10), (2, 20), (3, 40), (4, 60), (40, 60), (u32::MAX, 60)] {
             let all: Vec<Duration> = (0..30_000).map(|random| pause(&limits, attempts, random)).collect();

@@ -60,6 +60,8 @@ pub struct KindLimits {
     pub first_pause: Duration,
     /// The longest pause.
     pub longest_pause: Duration,
+    /// The longest time of one run. The future is dropped then, and the run has failed.
+    pub deadline: Duration,
 }
 
 /// Does the jobs of one kind.

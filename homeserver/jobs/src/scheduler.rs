@@ -6,11 +6,11 @@
 mod figures;
 mod run;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Mutex, Notify, watch},
-    task::{JoinHandle, JoinSet},
+    task::{AbortHandle, JoinHandle, JoinSet},
     time::{Instant, sleep_until, timeout_at},
 };
 use weft_clock::{Clock, millis};
@@ -77,6 +77,9 @@ struct Kind {
 /// Identifies a running job: lane, index of the kind, key.
 type Running = (Lane, usize, String);
 
+/// The running jobs, each with what drops it.
+type RunningJobs = HashMap<Running, AbortHandle>;
+
 /// Why rows can't be processed.
 #[derive(Debug, thiserror::Error)]
 enum QueueError {
@@ -128,7 +131,7 @@ impl Scheduler {
 
 impl Inner {
     async fn serve(self: Arc<Self>, mut stopping: watch::Receiver<Option<Instant>>) {
-        let (mut tasks, mut running) = (JoinSet::new(), HashSet::new());
+        let (mut tasks, mut running) = (JoinSet::new(), RunningJobs::new());
         loop {
             let next = match self.dispatch(&mut tasks, &mut running).await {
                 Ok(next) => next,
@@ -153,10 +156,14 @@ impl Inner {
     async fn dispatch(
         self: &Arc<Self>,
         tasks: &mut JoinSet<Running>,
-        running: &mut HashSet<Running>,
+        running: &mut RunningJobs,
     ) -> Result<Instant, QueueError> {
         let mut next = Instant::now() + SWEEP;
         for lane in &self.config.lanes {
+            if self.config.store.positions().in_lane(*lane).is_lost() {
+                drop_jobs_of(*lane, running);
+                continue;
+            }
             for index in 0..self.kinds.len() {
                 let due = self.dispatch_kind((*lane, index), tasks, running).await?;
                 next = due.map_or(next, |due| due.min(next));
@@ -169,7 +176,7 @@ impl Inner {
         self: &Arc<Self>,
         (lane, index): (Lane, usize),
         tasks: &mut JoinSet<Running>,
-        running: &mut HashSet<Running>,
+        running: &mut RunningJobs,
     ) -> Result<Option<Instant>, QueueError> {
         let Some(kind) = self.kinds.get(index) else {
             return Ok(None);
@@ -193,13 +200,13 @@ impl Inner {
                 }
                 after = Some((due, key.clone()));
                 let id = (lane, index, key);
-                if running.contains(&id) || free == 0 {
+                if running.contains_key(&id) || free == 0 {
                     continue;
                 }
                 if let Some(job) = self.job((lane, name), due, &id.2).await? {
-                    running.insert(id.clone());
                     free -= 1;
-                    tasks.spawn(Arc::clone(self).run(id, job));
+                    let task = tasks.spawn(Arc::clone(self).run(id.clone(), job));
+                    running.insert(id, task);
                 }
             }
             if is_last {
@@ -210,9 +217,9 @@ impl Inner {
     }
 
     /// How many jobs of a kind may be started.
-    fn free(&self, index: usize, running: &HashSet<Running>) -> usize {
+    fn free(&self, index: usize, running: &RunningJobs) -> usize {
         let at_once = self.kinds.get(index).map_or(0, |kind| kind.handler.limits().at_once);
-        let of_kind = running.iter().filter(|(_, kind, _)| *kind == index).count();
+        let of_kind = running.keys().filter(|(_, kind, _)| *kind == index).count();
         let free = at_once.saturating_sub(of_kind);
         free.min(self.config.at_once.saturating_sub(running.len()))
     }
@@ -235,8 +242,19 @@ impl Inner {
     }
 }
 
-fn forget(running: &mut HashSet<Running>, ended: Result<Running, tokio::task::JoinError>) {
-    // The tasks catch panics of the handlers, and none is cancelled before the end.
+/// Another process has the lane and runs its jobs: what they would write here is refused anyway.
+fn drop_jobs_of(lane: Lane, running: &mut RunningJobs) {
+    running.retain(|(of, _, _), task| {
+        let is_kept = *of != lane;
+        if !is_kept {
+            task.abort();
+        }
+        is_kept
+    });
+}
+
+fn forget(running: &mut RunningJobs, ended: Result<Running, tokio::task::JoinError>) {
+    // The tasks catch panics of the handlers. A job that was dropped is no longer listed.
     if let Ok(id) = ended {
         running.remove(&id);
     }

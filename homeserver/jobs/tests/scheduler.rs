@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 use weft_clock::{Clock, millis, testing::RuntimeClock};
 use weft_jobs::{Job, JobHandler, JobWaker, KindLimits, Outcome, Scheduler, SchedulerConfig, request, withdraw};
 use weft_store::{
-    Batch, Lane, Store,
+    Batch, CommitError, Lane, Store,
     memory::{MemoryDisk, Tail},
     tables::jobs::{DUE_JOBS, JOBS},
 };
@@ -30,6 +30,7 @@ const LIMITS: KindLimits = KindLimits {
     at_once: 2,
     first_pause: Duration::from_secs(10),
     longest_pause: Duration::from_secs(100),
+    deadline: Duration::from_secs(1_000),
 };
 
 /// A handler that records its runs and returns the outcomes that the test has set for a key; otherwise it is done.
@@ -120,7 +121,18 @@ impl World {
     }
 
     async fn on(disk: MemoryDisk, clock: Arc<RuntimeClock>, handlers: &[&Arc<Recorder>]) -> Self {
-        let (store, waker) = (Store::open(disk.open()).await.unwrap(), JobWaker::default());
+        let store = Store::open(disk.open()).await.unwrap();
+        Self::with(disk, store, clock, handlers)
+    }
+
+    /// Another process that takes the lanes of this one, which goes on.
+    async fn take_over(&self, handlers: &[&Arc<Recorder>]) -> Self {
+        let store = Store::open(self.disk.attach()).await.unwrap();
+        Self::with(self.disk.clone(), store, Arc::clone(&self.clock), handlers)
+    }
+
+    fn with(disk: MemoryDisk, store: Store, clock: Arc<RuntimeClock>, handlers: &[&Arc<Recorder>]) -> Self {
+        let waker = JobWaker::default();
         let config = SchedulerConfig {
             store: store.clone(),
             clock: clock.clone(),
@@ -409,4 +421,46 @@ async fn a_missing_wake_up_delays_a_job_by_a_minute_at_most() {
     world.store.commit(batch).await.unwrap();
     pass(60).await;
     assert_eq!(handler.keys(), ["x"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_exceeds_its_deadline_has_failed() {
+    let handler = Recorder::closed("a");
+    let world = World::new(&[&handler]).await;
+    world.request("a", "x", Duration::ZERO).await;
+    pass(999).await;
+    assert_eq!(handler.runs(), [("x".to_owned(), 0)]);
+    pass(1).await;
+    let figures = world.scheduler.figures().await.unwrap();
+    assert_eq!((figures[0].running, figures[0].failed), (0, 1));
+    handler.gate.add_permits(1);
+    pass(20).await;
+    assert_eq!(handler.runs()[1], ("x".to_owned(), 1));
+    assert_eq!(world.rows().await, (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn jobs_of_a_lane_with_another_owner_are_dropped_and_stay_for_it() {
+    let handler = Recorder::closed("a");
+    let world = World::new(&[&handler]).await;
+    for key in ["1", "2", "3"] {
+        world.request("a", key, Duration::ZERO).await;
+    }
+    pass(1).await;
+    assert_eq!(world.scheduler.figures().await.unwrap()[0].running, 2);
+    let other = world.take_over(&[&Recorder::closed("a")]).await;
+    // The first commit of the earlier owner shows that the lane has another owner.
+    let mut batch = Batch::new();
+    request(&mut batch, LANE, ("a", "4"), world.now(), "");
+    assert!(matches!(
+        world.store.commit(batch).await,
+        Err(CommitError::LaneLost { .. })
+    ));
+    world.waker.wake();
+    pass(1).await;
+    assert_eq!(world.scheduler.figures().await.unwrap()[0].running, 0);
+    handler.gate.add_permits(10);
+    pass(1_000).await;
+    assert_eq!(handler.runs().len(), 2, "nothing more is started");
+    assert_eq!(other.rows().await.0, 3);
 }

@@ -21,8 +21,7 @@ use weft_dag::{
 use weft_store::{
     Batch,
     tables::rooms::{
-        CHAIN, ChainRow, EVENT_GROUP, EXTREMITIES, EventGroupRow, EventIds, ROOMS, RoomRow, STATE_GROUPS,
-        StateGroupRow, UNWITNESSED,
+        CHAIN, ChainRow, EVENT_GROUP, EXTREMITIES, EventGroupRow, EventIds, ROOMS, RoomRow, STATE_GROUPS, StateGroupRow,
     },
 };
 use weft_wire::{event_types, limits::MAX_CITED_EXTREMITIES};
@@ -33,6 +32,7 @@ use crate::{
     document::{OpenText, PointOfText},
     pending_commit::{PendingCommit, Write},
     reader::damaged,
+    witness,
     work_out::UnderWay,
 };
 
@@ -170,7 +170,7 @@ impl ActiveRoom {
         if row.kind.as_deref() == Some(event_types::DOCUMENT_ROOM) {
             active.position = reader.last_position(id).await?;
             active.document = Some(OpenText::load(reader, id).await?);
-            active.unwitnessed = reader.store().get(&UNWITNESSED, &(id,)).await?;
+            active.unwitnessed = witness::due(reader.store(), id).await?;
             active.dispute = Dispute::load(reader, id).await?;
         }
         active.count_members(ours);

@@ -47,7 +47,7 @@ const MAX_ATTEMPTS: usize = 20;
 /// That pause.
 const REST_AFTER_FAILURES: Duration = Duration::from_secs(6 * 60 * 60);
 /// The longest time of one attempt: 500 requests at some seconds each.
-const RUN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+pub(crate) const RUN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// One run of the job of a room.
 pub(crate) async fn run(out: &Outward, room: &RoomId, failures: u32) -> Outcome {

@@ -50,7 +50,7 @@ pub(crate) enum LocalCommand {
     /// Replace the text by the one that was worked out.
     Install(Box<WorkedOut>),
     /// Reference the updates that other servers may have soft-failed, if no event does yet.
-    Reconcile,
+    Reconcile(LocalReply<()>),
     /// Send the witness event that was due at this time, unless another event made it unnecessary.
     Witness(u64, LocalReply<()>),
     /// Persist backfilled events, oldest first. Empty: all of them are here; work the text out. The answer

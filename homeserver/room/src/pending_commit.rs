@@ -27,7 +27,11 @@ use weft_store::{
 };
 
 use crate::{
-    Committed, CommittedEvent, LiveEdit, Unavailable, ingest::Want, jobs::RoomJob, mailbox::Reply, reader::order_of,
+    Committed, CommittedEvent, LiveEdit, Unavailable,
+    ingest::Want,
+    jobs::{JobChange, RoomJob},
+    mailbox::Reply,
+    reader::order_of,
     relations,
 };
 
@@ -72,8 +76,8 @@ pub(crate) struct PendingCommit {
     pub(crate) gap: bool,
     /// What staged events need and must be fetched.
     pub(crate) wants: Vec<Want>,
-    /// A witness event has become due: a task must wait for it.
-    pub(crate) unwitnessed: bool,
+    /// Changes of the room's jobs, besides those that `pruned` and `gap` make necessary.
+    pub(crate) jobs: Vec<JobChange>,
     pub(crate) edits: Vec<LiveEdit>,
     pub(crate) reload: bool,
     pub(crate) access_changed: bool,
@@ -99,7 +103,7 @@ impl PendingCommit {
             pruned: false,
             gap: false,
             wants: Vec::new(),
-            unwitnessed: false,
+            jobs: Vec::new(),
             edits: Vec::new(),
             reload: false,
             access_changed: false,
@@ -182,15 +186,25 @@ impl PendingCommit {
         self.writes.iter_mut().find(|write| write.pdu.event_id() == event)
     }
 
+    /// The changes of the room's jobs.
+    fn job_changes(&mut self) -> Vec<JobChange> {
+        let mut changes = std::mem::take(&mut self.jobs);
+        changes.extend(self.gap.then(|| RoomJob::History.now(self.now)));
+        changes.extend(self.pruned.then(|| RoomJob::RedactedUpdates.now(self.now)));
+        changes
+    }
+
+    /// Whether the turn requests a job.
+    pub(crate) fn requests_jobs(&self) -> bool {
+        self.gap || self.pruned || !self.jobs.is_empty()
+    }
+
     /// Reserves positions of the room's lane, writes all rows, and returns the batch with what is published when it is on
     /// disk.
     pub(crate) fn finish(mut self, positions: &Positions, ours: &ServerName) -> Finished {
         let lane = positions.lane();
-        if self.gap {
-            RoomJob::History.request(&mut self.batch, lane, &self.room, self.now);
-        }
-        if self.pruned {
-            RoomJob::RedactedUpdates.request(&mut self.batch, lane, &self.room, self.now);
+        for change in self.job_changes() {
+            change.write(&mut self.batch, lane, &self.room);
         }
         self.batch.belongs_to(&*self.room);
         for (event, request) in std::mem::take(&mut self.requests) {

@@ -9,25 +9,24 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
-use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, ServerName};
+use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId, ServerName};
 use tokio::time::Instant;
+use weft_clock::millis;
 use weft_dag::Pdu;
-use weft_store::tables::rooms::UNRECONCILED_ROOMS;
+use weft_jobs::{Job, Outcome};
 
 use crate::{
-    Rooms, Unavailable,
+    Unavailable,
     ingest::{
         merge_session::MergeSession,
         unconfirmed::{UnconfirmedExtremities, unconfirmed_extremities},
     },
-    mailbox::LocalCommand,
+    jobs::{JobChange, RoomJob},
+    mailbox::{LocalCommand, LocalReply},
     pending_commit::PendingCommit,
     registry::Shared,
     worker::Worker,
@@ -46,7 +45,7 @@ const RECEIVED_BY_ALL_AFTER: Duration = Duration::from_secs(60);
 #[derive(Default)]
 pub(crate) struct Reconciliation {
     /// The next check is scheduled.
-    scheduled: Arc<AtomicBool>,
+    is_scheduled: bool,
     /// When extremities were received while this worker ran. All others are older than the worker.
     received: HashMap<OwnedEventId, Instant>,
     /// Another server sent an event long after these were received, and did not reference them.
@@ -54,6 +53,11 @@ pub(crate) struct Reconciliation {
 }
 
 impl Reconciliation {
+    /// A job may not have been committed; one more does no harm.
+    pub(crate) fn forget_schedule(&mut self) {
+        self.is_scheduled = false;
+    }
+
     /// Updates the data for the current extremities, some of which are new in this turn.
     fn note(&mut self, extremities: &[Arc<Pdu>], commit: &PendingCommit, ours: &ServerName) {
         let is_there = |id: &OwnedEventId| extremities.iter().any(|extremity| extremity.event_id() == id);
@@ -104,12 +108,11 @@ impl Worker {
     }
 
     /// This server's turn: if no event references the extremities yet, sends one.
-    pub(crate) async fn reconcile_extremities(&mut self, commit: &mut PendingCommit) {
+    pub(crate) async fn reconcile_extremities(&mut self, commit: &mut PendingCommit, reply: LocalReply<()>) {
+        self.reconciliation.is_scheduled = false;
         match self.follow_unconfirmed(commit).await {
-            Ok(()) => commit.batch.delete(&UNRECONCILED_ROOMS, &(&self.room,)),
-            Err(error) => {
-                tracing::warn!(room = %self.room, %error, "reconciling forward extremities failed; retried at the next event");
-            }
+            Ok(()) => commit.answer(reply, ()),
+            Err(error) => reply.send(Err(error)),
         }
     }
 
@@ -179,40 +182,32 @@ impl Worker {
         Ok(())
     }
 
-    /// Schedules a check at this server's turn; after a restart, when all servers have had theirs.
-    pub(crate) fn reconcile_later(&self, commit: &mut PendingCommit) {
+    /// Schedules a check at this server's turn, unless one is scheduled.
+    pub(crate) fn reconcile_later(&mut self, commit: &mut PendingCommit) {
         let Some(active) = &self.active else { return };
-        if self.reconciliation.scheduled.swap(true, Ordering::AcqRel) {
+        if self.reconciliation.is_scheduled {
             return;
         }
-        commit.batch.put(&UNRECONCILED_ROOMS, &(&self.room,), &());
-        let scheduled = Arc::clone(&self.reconciliation.scheduled);
-        tokio::spawn(reconcile_after(
-            Arc::clone(&self.shared),
-            self.room.clone(),
-            delay_of(active.servers(), self.ours()),
-            scheduled,
-        ));
+        self.reconciliation.is_scheduled = true;
+        let delay = delay_of(active.servers(), self.shared.identity.server_name());
+        let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        commit.jobs.push(JobChange::Request {
+            kind: RoomJob::Reconcile,
+            due: millis(commit.now).saturating_add(delay),
+            payload: String::new(),
+        });
     }
 }
 
-impl Rooms {
-    /// At start: schedules the checks that were pending.
-    pub(crate) async fn reconcile_again(&self) -> Result<(), Unavailable> {
-        for ((room,), ()) in self.shared.store.scan_all(UNRECONCILED_ROOMS.under(&())).await? {
-            let wait = ONE_COMMIT * (MAX_TURNS + 1);
-            tokio::spawn(reconcile_after(Arc::clone(&self.shared), room, wait, Arc::default()));
-        }
-        Ok(())
+/// One run of the job of a room. If it was due before this server started, all other servers have their turn first: what
+/// they have sent meanwhile may not be here yet.
+pub(crate) async fn run(shared: &Arc<Shared>, room: &RoomId, job: &Job) -> Result<Outcome, Unavailable> {
+    if job.due() < millis(shared.started) {
+        let after = ONE_COMMIT * (MAX_TURNS + 1);
+        return Ok(Outcome::Again { after });
     }
-}
-
-/// Sends the reconcile command to the room's worker after a delay.
-async fn reconcile_after(shared: Arc<Shared>, room: OwnedRoomId, wait: Duration, scheduled: Arc<AtomicBool>) {
-    tokio::time::sleep(wait).await;
-    scheduled.store(false, Ordering::Release);
-    // If the server is stopping, the check runs after the next start.
-    let _ = shared.send(&room, LocalCommand::Reconcile).await;
+    shared.ask(room, LocalCommand::Reconcile).await?;
+    Ok(Outcome::Done)
 }
 
 /// The delay of a server before it reconciles.

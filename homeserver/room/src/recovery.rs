@@ -1,16 +1,19 @@
 //! Recovery at start: seals acknowledged edits, merges staged events, and resumes interrupted work. Must be idempotent.
 
+use std::sync::Arc;
+
 use futures_util::{StreamExt as _, stream};
-use ruma::OwnedRoomId;
+use ruma::{OwnedRoomId, RoomId};
+use weft_jobs::Outcome;
 use weft_store::tables::{documents::JOURNALED_ROOMS, rooms::STAGED_ROOMS};
 
-use crate::{Rooms, Unavailable, command::RoomCommand, jobs, mailbox::LocalCommand};
+use crate::{Rooms, Unavailable, command::RoomCommand, jobs, mailbox::LocalCommand, registry::Shared};
 
 /// Rooms that are recovered at a time: enough to share commits, few enough to limit memory.
 const AT_ONCE: usize = 16;
 
 impl Rooms {
-    /// At start: seals edits that were acknowledged and not sealed, and merges staged events. Idempotent.
+    /// At start: seals edits that were acknowledged and not sealed, and has staged events merged. Idempotent.
     ///
     /// # Errors If the store can't be read. A room that fails is logged and does not stop the others.
     pub async fn recover(&self) -> Result<(), Unavailable> {
@@ -27,12 +30,9 @@ impl Rooms {
             .await;
         #[cfg(debug_assertions)]
         fail::fail_point!("room::recovery_sealed");
-        for ((room,), _) in staged {
-            self.shared.send(&room, LocalCommand::Ingest).await?;
-        }
+        let staged: Vec<OwnedRoomId> = staged.into_iter().map(|((room,), _)| room).collect();
+        jobs::request_ingest(&self.shared, &staged).await?;
         self.settle_again().await?;
-        self.reconcile_again().await?;
-        self.witness_again().await?;
         self.note_coming_histories().await?;
         jobs::repeat_failed(&self.shared).await
     }
@@ -42,4 +42,10 @@ impl Rooms {
             tracing::error!(%room, %error, "acknowledged edits could not be sealed; they stay in the journal");
         }
     }
+}
+
+/// One run of the job that merges what was staged before the start.
+pub(crate) async fn ingest(shared: &Arc<Shared>, room: &RoomId) -> Result<Outcome, Unavailable> {
+    shared.send(room, LocalCommand::Ingest).await?;
+    Ok(Outcome::Done)
 }

@@ -23,7 +23,6 @@ use crate::{
     background::Background,
     mailbox::{Command, LocalCommand, LocalReply},
     published::Published,
-    room_tasks::RoomTasks,
     staging::StagedBytes,
     worker::Worker,
 };
@@ -47,8 +46,8 @@ pub(crate) struct Shared {
     pub(crate) event_bytes: Arc<DailyBudget<OwnedUserId>>,
     /// Bytes of staged events of each room.
     pub(crate) staged: StagedBytes,
-    /// Tasks that wait for witness events to become due: [`crate::witness`].
-    pub(crate) witnesses: RoomTasks,
+    /// When this server started.
+    pub(crate) started: MilliSecondsSinceUnixEpoch,
     /// When the last room was created here, and how many were created at that time or with an earlier clock since.
     created: Mutex<(MilliSecondsSinceUnixEpoch, u32)>,
     /// The newest deleted client request of each lane, by time and event.
@@ -85,6 +84,7 @@ impl Shared {
             staged: StagedBytes::new(config.staged_bytes_per_room),
             config,
             reader: Reader::new(store.clone()),
+            started: clock.now(),
             store,
             identity,
             sink,
@@ -94,7 +94,6 @@ impl Shared {
             presence: Mutex::default(),
             joining: Mutex::default(),
             outside: tokio::sync::Mutex::default(),
-            witnesses: RoomTasks::default(),
             created: Mutex::new((MilliSecondsSinceUnixEpoch(0_u32.into()), 0)),
             forgotten: Mutex::default(),
             stopping: AtomicBool::new(false),

@@ -3,25 +3,28 @@
 //! An event of this server has all accepted events as ancestors. So it shows which events the server had, and with
 //! those that it did not have it decides between claims to the same clocks (`spec/docs/admission.md`). A server whose
 //! users only read would show nothing; it sends a `dev.weft.witness` at most every [`WITNESS_INTERVAL_MS`], and only
-//! after updates of other servers. That one is due is on disk, so that a restart doesn't lose it.
+//! after updates of other servers. That one is due is a durable job, so that a restart doesn't lose it.
 //!
 //! Membership events do not show what their sender's server had: another server may have chosen their `prev_events`.
 //! Must not decide which updates stand ([`crate::ingest::rebuild`]).
 
 use std::{sync::Arc, time::Duration};
 
-use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
+use ruma::{OwnedEventId, OwnedUserId, RoomId};
 use serde_json::Map;
+use weft_clock::millis;
 use weft_dag::Pdu;
-use weft_store::{Batch, tables::rooms::UNWITNESSED};
+use weft_jobs::{Job, Outcome};
+use weft_store::Store;
 use weft_wire::{
     event_types,
     limits::{MAX_SEALED_UPDATE_BYTES, WITNESS_INTERVAL_MS},
 };
 
 use crate::{
-    NewEvent, RoomError, Rooms, Unavailable,
+    NewEvent, RoomError, Unavailable,
     active_room::ActiveRoom,
+    jobs::{JobChange, RoomJob},
     mailbox::{LocalCommand, LocalReply},
     pending_commit::PendingCommit,
     reconcile::delay_of,
@@ -43,14 +46,17 @@ impl ActiveRoom {
         if !is_update || self.document.is_none() || pdu.sender().server_name() == ours || self.unwitnessed.is_some() {
             return;
         }
-        self.schedule_witness(&mut commit.batch, commit.now);
-        commit.unwitnessed = true;
+        self.schedule_witness(commit);
     }
 
-    fn schedule_witness(&mut self, batch: &mut Batch, now: MilliSecondsSinceUnixEpoch) {
-        let due = u64::from(now.get()).saturating_add(WITNESS_INTERVAL_MS);
+    fn schedule_witness(&mut self, commit: &mut PendingCommit) {
+        let due = millis(commit.now).saturating_add(WITNESS_INTERVAL_MS);
         self.unwitnessed = Some(due);
-        batch.put(&UNWITNESSED, &(&self.id,), &due);
+        commit.jobs.push(JobChange::Request {
+            kind: RoomJob::Witness,
+            due,
+            payload: due.to_string(),
+        });
     }
 
     /// Records that an event of this server is persisted: it confirms its ancestors.
@@ -60,24 +66,22 @@ impl ActiveRoom {
         }
         if self.extremities.len() > 1 {
             // It could not cite all extremities; the next one confirms the rest.
-            self.schedule_witness(&mut commit.batch, commit.now);
-            commit.unwitnessed = true;
+            self.schedule_witness(commit);
         } else {
-            self.clear_witness(&mut commit.batch);
+            self.clear_witness(commit);
         }
     }
 
-    fn clear_witness(&mut self, batch: &mut Batch) {
+    fn clear_witness(&mut self, commit: &mut PendingCommit) {
         self.unwitnessed = None;
-        batch.delete(&UNWITNESSED, &(&self.id,));
+        commit.jobs.push(JobChange::Withdraw(RoomJob::Witness));
     }
 
     /// Makes a witness event due if this server must name what stands, even if all updates of others are confirmed.
     /// Must be called before a turn is committed.
     pub(crate) fn schedule_naming(&mut self, commit: &mut PendingCommit) {
         if !self.stands_to_name().is_empty() && self.unwitnessed.is_none() && self.is_joined() {
-            self.schedule_witness(&mut commit.batch, commit.now);
-            commit.unwitnessed = true;
+            self.schedule_witness(commit);
         }
     }
 
@@ -134,7 +138,7 @@ impl Worker {
         };
         let Some(sender) = active.witness_sender() else {
             tracing::debug!(room = %active.id, "no user of this server may send a witness event");
-            active.clear_witness(&mut commit.batch);
+            active.clear_witness(commit);
             return Ok(());
         };
         match self.send_event(witness_event(sender), Cause::Server, commit).await {
@@ -146,7 +150,7 @@ impl Worker {
             Err(error) => {
                 tracing::warn!(room = %self.room, %error, "a witness event is not allowed");
                 if let Some(active) = self.active.as_mut() {
-                    active.clear_witness(&mut commit.batch);
+                    active.clear_witness(commit);
                 }
                 Ok(())
             }
@@ -167,50 +171,31 @@ fn witness_event(sender: OwnedUserId) -> NewEvent {
     }
 }
 
-/// Waits for the witness event of a room, unless a task already does. Must be called after the commit that made it due.
-pub(crate) fn begin(shared: &Arc<Shared>, room: OwnedRoomId) {
-    if !shared.witnesses.begin(&room) {
-        return;
-    }
-    let shared = Arc::clone(shared);
-    tokio::spawn(async move {
-        while !shared.is_stopping() {
-            shared.witnesses.look(&room);
-            match wait_and_send(&shared, &room).await {
-                Ok(false) if shared.witnesses.finish(&room) => return,
-                Ok(_) => {}
-                Err(Unavailable::Stopping) => break,
-                Err(error) => {
-                    tracing::error!(%room, %error, "no witness event before the next start");
-                    break;
-                }
-            }
-        }
-        shared.witnesses.abandon(&room);
-    });
-}
-
-/// False if none is due and there was nothing to wait for.
-async fn wait_and_send(shared: &Arc<Shared>, room: &RoomId) -> Result<bool, Unavailable> {
-    let Some(due) = shared.store.get(&UNWITNESSED, &(room,)).await? else {
-        return Ok(false);
+/// One run of the job of a room. The servers of a room send their witness events in turn: concurrent events cost work on
+/// every server.
+pub(crate) async fn run(shared: &Arc<Shared>, room: &RoomId, job: &Job) -> Result<Outcome, Unavailable> {
+    let Some(due) = due_of(job.payload()) else {
+        return Ok(Outcome::Done);
     };
-    let left = due.saturating_sub(shared.clock.now().get().into());
-    // A clock that was set back doesn't delay it.
-    let left = Duration::from_millis(left.min(WITNESS_INTERVAL_MS));
-    // Spread over the servers of a room: concurrent events cost work on every server.
     let servers = shared.reader.servers_in(room).await?;
-    tokio::time::sleep(left + delay_of(&servers, shared.identity.server_name())).await;
+    let turn = delay_of(&servers, shared.identity.server_name());
+    let turn = due.saturating_add(u64::try_from(turn.as_millis()).unwrap_or(u64::MAX));
+    let left = turn.saturating_sub(millis(shared.clock.now()));
+    if left > 0 {
+        // A clock that was set back doesn't delay it.
+        let after = Duration::from_millis(left.min(WITNESS_INTERVAL_MS));
+        return Ok(Outcome::Again { after });
+    }
     shared.ask(room, |reply| LocalCommand::Witness(due, reply)).await?;
-    Ok(true)
+    Ok(Outcome::Done)
 }
 
-impl Rooms {
-    /// At boot: restarts what was due.
-    pub(crate) async fn witness_again(&self) -> Result<(), Unavailable> {
-        for ((room,), _) in self.shared.store.scan_all(UNWITNESSED.under(&())).await? {
-            begin(&self.shared, room);
-        }
-        Ok(())
-    }
+/// When a witness event of the room is or becomes due, in milliseconds since 1970; `None` if none is needed.
+pub(crate) async fn due(store: &Store, room: &RoomId) -> Result<Option<u64>, Unavailable> {
+    let payload = RoomJob::Witness.payload(store, room).await?;
+    Ok(payload.as_deref().and_then(due_of))
+}
+
+fn due_of(payload: &str) -> Option<u64> {
+    payload.parse().ok()
 }

@@ -26,7 +26,6 @@ use crate::{
     reconcile::Reconciliation,
     registry::Shared,
     staging::{IngestQueue, Waiting},
-    witness,
 };
 
 /// Commands of one turn at most.
@@ -220,7 +219,7 @@ impl Worker {
             LocalCommand::WriteAhead(run, rows, reply) => self.write_ahead(&run, *rows, commit, reply),
             LocalCommand::Fold(run, folded) => self.install_fold(&run, folded.map(|folded| *folded), commit),
             LocalCommand::Install(worked_out) => self.install(*worked_out, commit).await,
-            LocalCommand::Reconcile => self.reconcile_extremities(commit).await,
+            LocalCommand::Reconcile(reply) => self.reconcile_extremities(commit, reply).await,
             LocalCommand::Witness(due, reply) => self.witness(due, commit, reply).await,
             LocalCommand::History(events, reply) => self.history(events, commit, reply).await,
             LocalCommand::RestoreUpdates(events, reply) => self.restore_updates(events, commit, reply).await,
@@ -239,7 +238,7 @@ impl Worker {
             }
             active.schedule_naming(&mut commit);
         }
-        let (pruned, gap, unwitnessed) = (commit.pruned, commit.gap, commit.unwitnessed);
+        let (requests_jobs, gap) = (commit.requests_jobs(), commit.gap);
         let wants = std::mem::take(&mut commit.wants);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::before_commit");
@@ -266,7 +265,7 @@ impl Worker {
             }
         }
         let background = || Arc::clone(&self.shared.background);
-        if (pruned || gap) && result.is_ok() {
+        if requests_jobs && result.is_ok() {
             background().requested(&self.room, gap);
         }
         if !wants.is_empty() && result.is_ok() {
@@ -276,9 +275,6 @@ impl Worker {
             self.note_position(finished.last_accepted());
             self.settle_later();
             self.begin_fold();
-        }
-        if unwitnessed && result.is_ok() {
-            witness::begin(&self.shared, self.room.clone());
         }
         #[cfg(debug_assertions)]
         fail::fail_point!("room::before_answer");
@@ -294,6 +290,7 @@ impl Worker {
     /// Memory may be ahead of the disk: drop it, so that the room is loaded again.
     fn forget(&mut self) {
         self.active = None;
+        self.reconciliation.forget_schedule();
         self.published.withdraw();
     }
 

@@ -440,6 +440,41 @@ async fn the_migration_of_version_6_makes_jobs_of_markers() {
     }
 }
 
+/// A store of version 7, in which markers named the rooms with a pending check of extremities or a pending witness event.
+#[tokio::test]
+async fn the_migration_of_version_7_makes_jobs_of_pending_events() {
+    static OLD_UNRECONCILED_ROOMS: Table<(OwnedRoomId,), ()> =
+        Table::new("OLD_UNRECONCILED_ROOMS", Scope::Global, 0x011D);
+    static OLD_UNWITNESSED: Table<(OwnedRoomId,), u64> = Table::new("OLD_UNWITNESSED", Scope::Global, 0x011F);
+    let (unreconciled, unwitnessed) = (room_id!("!unreconciled:x"), room_id!("!unwitnessed:x"));
+    let ops = vec![
+        // The steps before it find nothing to do.
+        raw(&SCHEMA, &(), &5_u64.to_be_bytes()),
+        raw(&OLD_UNRECONCILED_ROOMS, &(unreconciled,), b""),
+        raw(&OLD_UNWITNESSED, &(unwitnessed,), &1_700_u64.to_be_bytes()),
+    ];
+    let disk = MemoryDisk::new();
+    let fences = Vec::new();
+    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
+    written.into_iter().next().unwrap().unwrap();
+    for _ in 0..2 {
+        let store = open(&disk).await;
+        let jobs = store.scan_all(JOBS.under(&(Lane::FIRST,))).await.unwrap();
+        let jobs: Vec<_> = jobs
+            .into_iter()
+            .map(|((_, kind, key), row)| (kind, key, row.due, row.payload))
+            .collect();
+        let job = |kind: &str, room: &RoomId, payload: &str| (kind.to_owned(), room.to_string(), 0, payload.to_owned());
+        assert_eq!(
+            jobs,
+            [job("reconcile", unreconciled, ""), job("witness", unwitnessed, "1700")]
+        );
+        assert_eq!(store.scan_all(DUE_JOBS.under(&(Lane::FIRST,))).await.unwrap().len(), 2);
+        assert!(store.scan_all(OLD_UNWITNESSED.under(&())).await.unwrap().is_empty());
+        store.close().await;
+    }
+}
+
 #[tokio::test]
 async fn a_destination_with_an_old_failure_row_has_failed_for_long() {
     let (disk, server) = (MemoryDisk::new(), server_name!("beta.example"));

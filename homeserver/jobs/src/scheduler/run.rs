@@ -14,10 +14,15 @@ impl Inner {
     pub(super) async fn run(self: Arc<Self>, id: Running, job: Job) -> Running {
         let Some(kind) = self.kinds.get(id.1) else { return id };
         let counted = kind.counters.begin();
-        let result = AssertUnwindSafe(kind.handler.run(&job)).catch_unwind().await;
-        let outcome = result.unwrap_or_else(|_| Outcome::Failed {
-            reason: "the handler panicked".to_owned(),
-        });
+        let run = AssertUnwindSafe(kind.handler.run(&job)).catch_unwind();
+        let failed = |reason: &str| Outcome::Failed {
+            reason: reason.to_owned(),
+        };
+        let outcome = match tokio::time::timeout(kind.handler.limits().deadline, run).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => failed("the handler panicked"),
+            Err(_) => failed("the deadline has passed"),
+        };
         let name = kind.handler.kind();
         if let Outcome::Failed { reason } = &outcome {
             tracing::warn!(
@@ -32,6 +37,8 @@ impl Inner {
         match self.config.store.commit(self.after(&id, &job, &outcome)).await {
             // Requested again while it ran, or removed by its own handler: the newer row counts.
             Ok(()) | Err(CommitError::Fence { .. }) => {}
+            // Another process runs the jobs of the lane.
+            Err(CommitError::LaneLost { .. }) => {}
             Err(error) => {
                 tracing::error!(kind = name, key = job.key, %error, "the result of a job can't be stored");
                 // It would be started again at once.

@@ -32,6 +32,7 @@ pub(super) async fn take(engine: &dyn Engine, found: u64) -> Result<(), OpenErro
             4 => from_4(engine).await?,
             5 => from_5(engine).await?,
             6 => from_6(engine).await?,
+            7 => from_7(engine).await?,
             // 3: snapshots and journals have a second format, and the first is still read. A program that supports
             // only the first must not open the store.
             _ => Batch::new(),
@@ -125,22 +126,45 @@ static OLD_PRUNED_ROOMS: Table<(OwnedRoomId,), ()> = Table::new("PRUNED_ROOMS", 
 async fn from_6(engine: &dyn Engine) -> Result<Batch, OpenError> {
     let mut batch = Batch::new();
     for room in keys(engine, INCOMPLETE_ROOMS.under(&())).await? {
-        put_job(&mut batch, "history", &room.0);
+        put_job(&mut batch, "history", &room.0, String::new());
     }
     for room in keys(engine, OLD_PRUNED_ROOMS.under(&())).await? {
-        put_job(&mut batch, "redacted_updates", &room.0);
+        put_job(&mut batch, "redacted_updates", &room.0, String::new());
         batch.delete(&OLD_PRUNED_ROOMS, &room);
     }
     Ok(batch)
 }
 
+/// The rooms with extremities that other servers may not have, before they had jobs.
+static OLD_UNRECONCILED_ROOMS: Table<(OwnedRoomId,), ()> = Table::new("UNRECONCILED_ROOMS", Scope::Global, 0x011D);
+/// When the witness event of a room is due, in milliseconds since 1970, before it was a job.
+static OLD_UNWITNESSED: Table<(OwnedRoomId,), u64> = Table::new("UNWITNESSED", Scope::Global, 0x011F);
+
+/// Reconciling extremities and sending witness events are jobs. The job of a witness event has its time as payload.
+async fn from_7(engine: &dyn Engine) -> Result<Batch, OpenError> {
+    let mut batch = Batch::new();
+    for room in keys(engine, OLD_UNRECONCILED_ROOMS.under(&())).await? {
+        put_job(&mut batch, "reconcile", &room.0, String::new());
+        batch.delete(&OLD_UNRECONCILED_ROOMS, &room);
+    }
+    let (_, range, _) = OLD_UNWITNESSED.under(&()).into_parts()?;
+    for (key, value) in engine.scan(range).await? {
+        let read = |error: &dyn std::fmt::Display| corrupt(&OLD_UNWITNESSED, error);
+        let room = <(OwnedRoomId,)>::decode(OLD_UNWITNESSED.layout(), &key).map_err(|error| read(&error))?;
+        let due = u64::decode(value).map_err(|error| read(&error))?;
+        put_job(&mut batch, "witness", &room.0, due.to_string());
+        batch.delete(&OLD_UNWITNESSED, &room);
+    }
+    Ok(batch)
+}
+
 /// A job that is due at once.
-fn put_job(batch: &mut Batch, kind: &str, room: &RoomId) {
+fn put_job(batch: &mut Batch, kind: &str, room: &RoomId, payload: String) {
     let row = JobRow {
         due: 0,
         generation: 0,
         attempts: 0,
-        payload: String::new(),
+        payload,
     };
     batch.put(&JOBS, &(Lane::FIRST, kind, room.as_str()), &row);
     batch.put(&DUE_JOBS, &(Lane::FIRST, kind, row.due, room.as_str()), &());

@@ -74,14 +74,10 @@ crate::tables! {
         "Room, target, redaction: accepted redactions whose target was not received yet.";
     PRUNED_UPDATES: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011B,
         "Room, event: pruned updates, which are requested from other servers.";
-    UNRECONCILED_ROOMS: (OwnedRoomId,) => (), Lane(Room), Derived, 0x011D,
-        "Rooms with unconfirmed extremities, which are checked again, also after a start.";
     SENT_REQUESTS: (Lane, u64, OwnedEventId) => SentRequest, Lane(Lane), Derived, 0x0120,
         "Lane of the room, time in milliseconds since 1970, event: the client's request that made it, so that its rows of TRANSACTIONS and EVENT_TXN are deleted later.";
     MISSING_EVENTS: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011E,
         "Room, event: events that accepted events or their ancestors reference and that are missing or outliers. Rows exist only if a room is incomplete.";
-    UNWITNESSED: (OwnedRoomId,) => u64, Lane(Room), Derived, 0x011F,
-        "Documents with remote updates after which this server has sent no event, and when its witness event is due, in milliseconds since 1970.";
 }
 
 /// A room.
