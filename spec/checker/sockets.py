@@ -12,8 +12,6 @@ from readings import altered, bound
 from updates import Malformed, Reader, Update, encode_state_vector, parse, parse_state_vector
 
 ROLES = {"alice": "owner", "bob": "editor", "carol": "viewer"}
-# What a client reports when the connection ends without a close frame (RFC 6455, 7.4.1).
-CUT = 1006
 MESSAGE_BYTES = 8 * 1024 * 1024 + 1024
 DOCUMENTS, WAITING_FRAMES, WAITING_BYTES = 100, 1_000, 5 * 1024 * 1024
 
@@ -162,8 +160,8 @@ class Server:
             return
         number = bound(MESSAGE_BYTES, "sockets: a message of 1 byte more", "sockets: a message of 1 byte less")
         most = bound(2 * MESSAGE_BYTES, "sockets: twice a message and 1 byte", "sockets: twice a message less 1 byte")
-        if len(data) > most and not altered("sockets: no message cuts the connection"):
-            self.close(socket, CUT)
+        if len(data) > most and not altered("sockets: every message that is too large has a notice"):
+            self.close(socket, 4413)
             return
         if len(data) > number:
             self.too_large(socket, data)
