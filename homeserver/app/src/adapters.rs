@@ -2,6 +2,7 @@
 //!
 //! Only these modules connect federation with rooms and tables. An adapter translates; it must not decide.
 
+mod changes;
 mod edus;
 mod identity;
 mod inbound_handler;
@@ -11,8 +12,8 @@ mod membership_view;
 mod outbox;
 mod peers;
 mod remote;
-mod sink;
 
+pub(crate) use changes::wake_sender;
 pub(crate) use edus::FederationEdus;
 pub(crate) use identity::KeyRingIdentity;
 pub(crate) use inbound_handler::RoomInboundHandler;
@@ -22,4 +23,3 @@ pub(crate) use membership_view::RoomMembershipView;
 pub(crate) use outbox::StoredOutbox;
 pub(crate) use peers::FederationPeers;
 pub(crate) use remote::RemoteRooms;
-pub(crate) use sink::ChangeFanout;

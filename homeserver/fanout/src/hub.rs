@@ -1,7 +1,8 @@
-//! Registry of subscribers, and the delivery of each commit to them. Must not block a commit.
+//! Registry of subscribers, and the delivery of each commit to them. Must not wait for a subscriber.
 
 use std::{
     collections::{BTreeMap, HashMap},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -10,7 +11,7 @@ use std::{
 
 use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::sync::watch;
-use weft_room::{CommitSink, Committed, ConnectionId};
+use weft_room::{Changes, ConnectionId, Delivery, Missed, RoomChange};
 use weft_store::Lane;
 use weft_wire::live::awareness::Entry;
 
@@ -26,6 +27,13 @@ pub struct Wake {
     pub unstored: u64,
     /// The server is stopping: respond with the changes that are there.
     pub stopping: bool,
+}
+
+impl Wake {
+    fn reached(&mut self, lane: Lane, position: u64) {
+        let newest = self.positions.entry(lane).or_default();
+        *newest = position.max(*newest);
+    }
 }
 
 /// The subscribers. Cheap to clone.
@@ -88,10 +96,7 @@ impl Fanout {
 
     /// Wakes users for a stored change (receipts, account data) at a position of a lane.
     pub fn wake<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, lane: Lane, position: u64) {
-        self.each_user(users, |wake| {
-            let newest = wake.positions.entry(lane).or_default();
-            *newest = position.max(*newest);
-        });
+        self.each_user(users, |wake| wake.reached(lane, position));
     }
 
     /// Wakes users for a change that has no position in the stream.
@@ -123,6 +128,64 @@ impl Fanout {
         self.inner.stopping.store(true, Ordering::Relaxed);
         for sender in users.values() {
             sender.send_modify(|wake| wake.stopping = true);
+        }
+    }
+
+    /// Delivers changes until their bus is closed.
+    pub async fn follow(self, mut changes: Changes) {
+        while let Some(delivery) = changes.next().await {
+            match delivery {
+                Delivery::Change(change) => {
+                    if catch_unwind(AssertUnwindSafe(|| self.deliver(&change))).is_err() {
+                        tracing::error!(room = %change.room_id, "the delivery of a change panicked");
+                        self.catch_up(&Missed::of(&change));
+                    }
+                }
+                Delivery::Missed(missed) => self.catch_up(&missed),
+            }
+        }
+    }
+
+    /// After changes were dropped: every socket checks its rights and gets a diff, every `/sync` request reads again.
+    fn catch_up(&self, missed: &Missed) {
+        tracing::warn!(positions = ?missed.positions, "changes were dropped; all readers read from the store");
+        self.every_mailbox(|mailbox| {
+            mailbox.access_changed();
+            if missed.reload {
+                mailbox.reload();
+            }
+            mailbox.lag();
+        });
+        for sender in lock(&self.inner.users).values() {
+            sender.send_modify(|wake| {
+                for (lane, position) in &missed.positions {
+                    wake.reached(*lane, *position);
+                }
+            });
+        }
+    }
+
+    /// Delivers one commit.
+    pub fn deliver(&self, change: &RoomChange) {
+        let mailboxes = self.mailboxes(&change.room_id);
+        if !mailboxes.is_empty() {
+            let frames: Vec<_> = change
+                .edits
+                .iter()
+                .map(|edit| Arc::new(EditFrame::new(edit.update.clone(), edit.session)))
+                .collect();
+            for mailbox in &mailboxes {
+                if change.access_changed {
+                    mailbox.access_changed();
+                }
+                frames.iter().for_each(|frame| mailbox.edit(frame));
+                if change.reload {
+                    mailbox.reload();
+                }
+            }
+        }
+        if change.position > 0 {
+            self.wake(change.users.iter().map(AsRef::as_ref), change.lane, change.position);
         }
     }
 
@@ -168,52 +231,22 @@ impl Fanout {
     }
 }
 
-impl CommitSink for Fanout {
-    fn committed(&self, change: Arc<Committed>) {
-        let mailboxes = self.mailboxes(&change.room_id);
-        if !mailboxes.is_empty() {
-            let frames: Vec<_> = change
-                .edits
-                .iter()
-                .map(|edit| Arc::new(EditFrame::new(edit.update.clone(), edit.session)))
-                .collect();
-            for mailbox in &mailboxes {
-                if change.access_changed {
-                    mailbox.access_changed();
-                }
-                frames.iter().for_each(|frame| mailbox.edit(frame));
-                if change.reload {
-                    mailbox.reload();
-                }
-            }
-        }
-        if change.position > 0 {
-            self.wake(change.users.iter().map(AsRef::as_ref), change.lane, change.position);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
     use ruma::{device_id, room_id, user_id};
-    use weft_room::{Incarnation, LiveEdit};
+    use weft_room::{ChangeBus as _, Incarnation, Interest, LiveEdit, LocalBus};
     use weft_wire::limits::MAX_QUEUE_PER_SOCKET;
 
     use super::*;
     use crate::Change;
 
-    fn commit(edits: Vec<LiveEdit>) -> Arc<Committed> {
-        Arc::new(Committed {
-            room_id: room_id!("!doc:alpha.example").to_owned(),
-            lane: Lane::FIRST,
+    fn commit(edits: Vec<LiveEdit>) -> Arc<RoomChange> {
+        Arc::new(RoomChange {
             position: 7,
-            events: Vec::new(),
             edits,
-            reload: false,
-            access_changed: false,
-            destinations: Vec::new(),
             users: vec![user_id!("@alice:alpha.example").to_owned()],
+            ..RoomChange::new(room_id!("!doc:alpha.example"), Lane::FIRST)
         })
     }
 
@@ -248,7 +281,7 @@ mod tests {
         let room = room_id!("!doc:alpha.example");
         let (mut writer, mut reader) = (subscribe(&fanout, room, 1), subscribe(&fanout, room, 2));
         for number in 0..50 {
-            fanout.committed(commit(vec![edit(number, Some(1))]));
+            fanout.deliver(&commit(vec![edit(number, Some(1))]));
         }
         assert_eq!(numbers(&mut reader), (0..50).collect::<Vec<_>>());
         assert!(writer.try_next().is_none());
@@ -261,7 +294,7 @@ mod tests {
         let mut other = subscribe(&fanout, room, 1);
         let mut change = edit(1, None);
         change.session = Some(ConnectionId::new(Incarnation(2), 1));
-        fanout.committed(commit(vec![change]));
+        fanout.deliver(&commit(vec![change]));
         assert_eq!(numbers(&mut other), [1]);
     }
 
@@ -271,15 +304,35 @@ mod tests {
         let room = room_id!("!doc:alpha.example");
         let mut reader = subscribe(&fanout, room, 2);
         for number in 0..=u32::try_from(MAX_QUEUE_PER_SOCKET).unwrap() {
-            fanout.committed(commit(vec![edit(number, None)]));
+            fanout.deliver(&commit(vec![edit(number, None)]));
         }
         assert!(matches!(reader.try_next(), Some(Change::Lagged)));
         assert!(
             reader.try_next().is_none(),
             "edits from before the diff are not sent twice"
         );
-        fanout.committed(commit(vec![edit(9999, None)]));
+        fanout.deliver(&commit(vec![edit(9999, None)]));
         assert_eq!(numbers(&mut reader), [9999]);
+    }
+
+    #[tokio::test]
+    async fn after_dropped_changes_all_readers_read_again() {
+        let fanout = Fanout::new();
+        let mut reader = subscribe(&fanout, room_id!("!doc:alpha.example"), 2);
+        let mut user = fanout.user_watch(user_id!("@alice:alpha.example"));
+        let bus = LocalBus::new();
+        let changes = bus.subscribe(Interest::All);
+        let huge = Bytes::from(vec![0; 40 * 1024 * 1024]);
+        let mut change = edit(1, None);
+        change.update = huge;
+        bus.publish(commit(vec![change]));
+        bus.publish(commit(vec![edit(2, None)]));
+        bus.close();
+        fanout.follow(changes).await;
+        assert!(matches!(reader.try_next(), Some(Change::AccessChanged)));
+        assert!(matches!(reader.try_next(), Some(Change::Lagged)));
+        assert!(reader.try_next().is_none());
+        assert_eq!(user.borrow_and_update().positions, BTreeMap::from([(Lane::FIRST, 7)]));
     }
 
     #[test]
@@ -287,9 +340,9 @@ mod tests {
         let fanout = Fanout::new();
         let mut reader = subscribe(&fanout, room_id!("!doc:alpha.example"), 2);
         let mut change = Arc::unwrap_or_clone(commit(vec![edit(1, None)]));
-        fanout.committed(Arc::new(change.clone()));
+        fanout.deliver(&change);
         change.access_changed = true;
-        fanout.committed(Arc::new(change));
+        fanout.deliver(&change);
         assert!(matches!(reader.try_next(), Some(Change::AccessChanged)));
         assert_eq!(numbers(&mut reader), [1, 1]);
     }
@@ -326,7 +379,7 @@ mod tests {
         let other = fanout.user_watch(user_id!("@bob:alpha.example"));
         let waiting = tokio::spawn(async move { reader.next(true).await });
         tokio::task::yield_now().await;
-        fanout.committed(commit(vec![edit(1, None)]));
+        fanout.deliver(&commit(vec![edit(1, None)]));
         assert!(matches!(waiting.await.unwrap(), Change::Edit(_)));
         user.changed().await.unwrap();
         assert_eq!(user.borrow().positions, BTreeMap::from([(Lane::FIRST, 7)]));
@@ -355,7 +408,7 @@ mod tests {
         let room = room_id!("!doc:alpha.example");
         drop(subscribe(&fanout, room, 1));
         drop(fanout.user_watch(user_id!("@alice:alpha.example")));
-        fanout.committed(commit(vec![edit(1, None)]));
+        fanout.deliver(&commit(vec![edit(1, None)]));
         assert!(lock(&fanout.inner.rooms).is_empty());
         assert!(lock(&fanout.inner.users).is_empty());
     }

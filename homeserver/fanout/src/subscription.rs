@@ -152,6 +152,16 @@ impl Mailbox {
         self.woken.notify_one();
     }
 
+    /// Edits were dropped before they reached this queue.
+    pub(crate) fn lag(&self) {
+        let mut pending = self.lock();
+        pending.edits.clear();
+        pending.bytes = 0;
+        pending.lagged = true;
+        drop(pending);
+        self.woken.notify_one();
+    }
+
     pub(crate) fn stop(&self) {
         self.lock().stopping = true;
         self.woken.notify_one();

@@ -11,7 +11,8 @@ use weft_wire::event_types;
 use crate::{
     AdoptRefusal, RoomError, Rooms, Unavailable,
     active_room::{ActiveRoom, Extremity, room_type},
-    command::{JoinedRoomForm, RoomCommand},
+    command::RoomCommand,
+    event_forms::JoinedRoomForm,
     ingest::{
         decide::{Undecided, decide, decide_outlier, is_settled},
         graph::{Graph as _, Incoming},

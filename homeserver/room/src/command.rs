@@ -5,8 +5,6 @@
 //! and only those may be given a link to the receiver. Must not hold a channel, a lock or anything else that belongs to
 //! one process; commands of a room's own tasks are in [`crate::mailbox`].
 
-mod signed;
-
 use bytes::Bytes;
 use ruma::{CanonicalJsonObject, OwnedEventId, RoomVersionId};
 use serde::{Deserialize, Serialize};
@@ -18,10 +16,6 @@ pub use crate::{
     create::NewRoom,
     ingest::Lacks,
     membership_templates::{Accepted, SignedMembership},
-};
-
-pub(crate) use self::signed::{
-    JoinAnswerForm, JoinedRoomForm, NewRoomForm, SignedMembershipForm, TextForm, UnsentForm,
 };
 
 /// A command to a room.

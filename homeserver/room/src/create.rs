@@ -16,9 +16,10 @@ use weft_wire::{
 use crate::{
     CreateRefusal, RoomError, Rooms,
     active_room::{ActiveRoom, room_type},
-    command::{NewRoomForm, RoomCommand},
+    command::RoomCommand,
     compose::{ProtoEvent, canonical, refused},
     directory::claim_alias,
+    event_forms::NewRoomForm,
     mailbox::Reply,
     pending_commit::PendingCommit,
     worker::Worker,

@@ -9,8 +9,9 @@ use weft_crdt::{DeleteSet, Document, Refused, StateHash, StateVector, Update};
 
 use crate::{
     ConnectionId, EditRefusal, LiveEdit, RoomError, Rooms,
-    command::{RoomCommand, RoomHint, TextForm},
+    command::{RoomCommand, RoomHint},
     document::{Examined, OpenText},
+    event_forms::TextForm,
     mailbox::Reply,
     pending_commit::PendingCommit,
     router::parse_vector,

@@ -1,7 +1,7 @@
 //! The write path: one worker task per active room, the only writer of that room.
 //!
 //! The input is a command (create, send, edit, events of other servers). The output is one atomic batch for the store
-//! and a [`Committed`] for the sink. Reads need no worker: they are in [`Reader`].
+//! and a [`RoomChange`] for the bus. Reads need no worker: they are in [`Reader`].
 //! This crate must not know a URL, a socket or a CRDT engine, and must not assume that the store is local or
 //! synchronous.
 
@@ -9,8 +9,8 @@ pub mod access;
 mod active_room;
 pub mod adopt;
 mod background;
+mod change_bus;
 pub mod command;
-pub mod committed;
 mod compose;
 pub mod create;
 pub mod directory;
@@ -18,6 +18,7 @@ mod dispute;
 mod document;
 pub mod edit;
 pub mod errors;
+mod event_forms;
 mod fetch;
 mod fold;
 mod history;
@@ -39,6 +40,7 @@ mod recovery;
 mod registry;
 mod relations;
 mod resend;
+pub mod room_change;
 mod room_tasks;
 mod rooms;
 pub mod router;
@@ -55,8 +57,8 @@ mod worker;
 
 pub use access::Access;
 pub use adopt::JoinedRoom;
+pub use change_bus::{ChangeBus, Changes, Delivery, Interest, LocalBus, Missed};
 pub use command::{RoomCommand, RoomHint, RoomReply};
-pub use committed::{Committed, CommittedEvent, ConnectionId, Incarnation, LiveEdit};
 pub use create::{CreateRoom, InitialState, Preset};
 pub use edit::{CurrentText, Edit, EditOutcome, OpenDocument, Partly, RefusedContent};
 pub use errors::{
@@ -67,10 +69,11 @@ pub use history::ComingHistory;
 pub use joining::Joining;
 pub use membership_templates::{JoinAnswer, Template, TemplateKind};
 pub use out_of_band::{InvitationBounds, OutOfBandMembership};
-pub use ports::{CommitSink, Identity, PeerError, Peers, Ports, StateIds};
+pub use ports::{Identity, PeerError, Peers, Ports, StateIds};
 pub use reader::{
     Direction, Page, Place, Reader, RoomMembership, Since, StoredEvent, TimelineEvent, Types, UnsignedData,
 };
+pub use room_change::{CommittedEvent, ConnectionId, Incarnation, LiveEdit, RoomChange};
 pub use rooms::{RoomConfig, Rooms};
 pub use router::RoomRouter;
 pub use send::{NewEvent, StateCondition, UnsentEvent};

@@ -12,7 +12,8 @@ use weft_dag::{Draft, Pdu, Placement, StateMap, Verdict, Verified, extremities};
 use crate::{
     MembershipRefusal, NewEvent, Reader, RoomError, Rooms, Unavailable,
     active_room::ActiveRoom,
-    command::{JoinAnswerForm, RoomCommand, SignedMembershipForm, UnsignedEvent},
+    command::{RoomCommand, UnsignedEvent},
+    event_forms::{JoinAnswerForm, SignedMembershipForm},
     fetch,
     ingest::{
         Lacks,

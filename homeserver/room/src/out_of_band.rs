@@ -20,7 +20,7 @@ use weft_store::{
 };
 use weft_wire::limits;
 
-use crate::{Committed, OutOfBandRefusal, Reader, RoomError, RoomMembership, Rooms, Unavailable};
+use crate::{OutOfBandRefusal, Reader, RoomChange, RoomError, RoomMembership, Rooms, Unavailable};
 
 /// The order in which stripped state is kept if not all of it fits.
 const STRIPPED_ORDER: [&str; 7] = [
@@ -214,16 +214,11 @@ impl Rooms {
             Err(CommitError::Fence { .. }) => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        self.shared.sink.committed(Arc::new(Committed {
-            room_id: room.to_owned(),
-            lane: self.shared.store.lane_of(room),
+        let lane = self.shared.store.lane_of(room);
+        self.shared.changes.publish(Arc::new(RoomChange {
             position,
-            events: Vec::new(),
-            edits: Vec::new(),
-            reload: false,
-            access_changed: false,
-            destinations: Vec::new(),
             users: vec![user.to_owned()],
+            ..RoomChange::new(room, lane)
         }));
         Ok(true)
     }

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId,
-    OwnedUserId, RoomId, ServerName, TransactionId, UserId,
+    OwnedUserId, RoomId, RoomVersionId, ServerName, TransactionId, UserId,
 };
 use weft_dag::{Pdu, StateKey, event_flags};
 use weft_store::{
@@ -27,7 +27,7 @@ use weft_store::{
 };
 
 use crate::{
-    Committed, CommittedEvent, LiveEdit, Unavailable,
+    CommittedEvent, LiveEdit, RoomChange, Unavailable,
     ingest::Want,
     jobs::{JobChange, RoomJob},
     mailbox::Reply,
@@ -200,8 +200,13 @@ impl PendingCommit {
     }
 
     /// Reserves positions of the room's lane, writes all rows, and returns the batch with what is published when it is on
-    /// disk.
-    pub(crate) fn finish(mut self, positions: &Positions, ours: &ServerName) -> Finished {
+    /// disk. `version` is the room's, if the room is in memory.
+    pub(crate) fn finish(
+        mut self,
+        positions: &Positions,
+        ours: &ServerName,
+        version: Option<&RoomVersionId>,
+    ) -> Finished {
         let lane = positions.lane();
         for change in self.job_changes() {
             change.write(&mut self.batch, lane, &self.room);
@@ -238,8 +243,9 @@ impl PendingCommit {
             self.enqueue(&server, lane, number, &event);
             destinations.insert(server);
         }
-        let committed = Committed {
+        let committed = RoomChange {
             room_id: self.room,
+            version: version.filter(|_| !events.is_empty()).cloned(),
             lane,
             position,
             events,
@@ -354,13 +360,13 @@ fn membership_row(pdu: &Pdu, position: u64) -> MembershipRow {
 /// A turn that is ready to be committed.
 pub(crate) struct Finished {
     pub(crate) batch: Batch,
-    committed: Arc<Committed>,
+    committed: Arc<RoomChange>,
     answers: Vec<Answer>,
 }
 
 impl Finished {
-    /// What the sink publishes; `None` if nothing changes for readers, clients or other servers.
-    pub(crate) fn to_publish(&self) -> Option<Arc<Committed>> {
+    /// What is published; `None` if nothing changes for readers, clients or other servers.
+    pub(crate) fn to_publish(&self) -> Option<Arc<RoomChange>> {
         let committed = &self.committed;
         let has_changes =
             !committed.events.is_empty() || !committed.edits.is_empty() || committed.reload || committed.access_changed;

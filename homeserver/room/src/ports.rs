@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 use weft_dag::{RoomVersion, Signer, Verified};
 
-use crate::{Clock, Committed};
+use crate::{ChangeBus, Clock};
 
 /// The identity of this server. The signer is read for each signature, because keys rotate.
 pub trait Identity: Send + Sync + 'static {
@@ -16,12 +16,6 @@ pub trait Identity: Send + Sync + 'static {
     fn signer(&self) -> Arc<Signer>;
     /// This server's name.
     fn server_name(&self) -> &ServerName;
-}
-
-/// The receiver of committed changes.
-pub trait CommitSink: Send + Sync + 'static {
-    /// Called once for each commit, in the room's order, after the batch is on disk. Must not block.
-    fn committed(&self, change: Arc<Committed>);
 }
 
 /// Why a request to another server failed.
@@ -92,8 +86,8 @@ pub trait Peers: Send + Sync + 'static {
 /// All dependencies of the rooms except the store.
 #[derive(Clone)]
 pub struct Ports {
-    /// The receiver of committed changes.
-    pub sink: Arc<dyn CommitSink>,
+    /// Distributes committed changes.
+    pub changes: Arc<dyn ChangeBus>,
     /// Other servers.
     pub peers: Arc<dyn Peers>,
     /// The time.

@@ -19,7 +19,7 @@ use weft_crdt::Document;
 use weft_store::{Lane, Store};
 
 use crate::{
-    Clock, CommitSink, Identity, Reader, RoomConfig, Unavailable,
+    ChangeBus, Clock, Identity, Reader, RoomConfig, Unavailable,
     background::Background,
     mailbox::{Command, LocalCommand, LocalReply},
     published::Published,
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) reader: Reader,
     pub(crate) identity: Arc<dyn Identity>,
-    pub(crate) sink: Arc<dyn CommitSink>,
+    pub(crate) changes: Arc<dyn ChangeBus>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Work that needs other servers. A worker can only request it.
     pub(crate) background: Arc<dyn Background>,
@@ -76,7 +76,7 @@ impl Shared {
         config: RoomConfig,
         store: Store,
         identity: Arc<dyn Identity>,
-        (sink, clock): (Arc<dyn CommitSink>, Arc<dyn Clock>),
+        (changes, clock): (Arc<dyn ChangeBus>, Arc<dyn Clock>),
         background: Arc<dyn Background>,
     ) -> Self {
         Self {
@@ -87,7 +87,7 @@ impl Shared {
             started: clock.now(),
             store,
             identity,
-            sink,
+            changes,
             clock,
             background,
             slots: Mutex::default(),

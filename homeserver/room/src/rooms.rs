@@ -87,11 +87,11 @@ impl Rooms {
     /// Creates the entry point. No worker runs before it is needed; call [`Rooms::recover`] before serving.
     #[must_use]
     pub fn start(config: RoomConfig, store: Store, identity: Arc<dyn Identity>, ports: Ports) -> Self {
-        let Ports { sink, peers, clock } = ports;
+        let Ports { changes, peers, clock } = ports;
         let waker = JobWaker::default();
         let tasks = Arc::new(Tasks::new(peers, waker.clone()));
         let background = Arc::clone(&tasks);
-        let shared = Arc::new(Shared::new(config, store, identity, (sink, clock), background));
+        let shared = Arc::new(Shared::new(config, store, identity, (changes, clock), background));
         let scheduler = jobs::start(&tasks.outward(&shared), waker);
         Self {
             router: Arc::new(LocalRouter(Arc::clone(&shared))),

@@ -18,8 +18,9 @@ use weft_wire::{event_types, update::UpdateContent, witness};
 use crate::{
     EventRefusal, LiveEdit, RoomError, Rooms, Unavailable,
     active_room::ActiveRoom,
-    command::{RoomCommand, UnsentForm},
+    command::RoomCommand,
     compose::{ProtoEvent, canonical},
+    event_forms::UnsentForm,
     mailbox::Reply,
     pending_commit::{PendingCommit, Transaction},
     reader::{StoredEvent, damaged},

@@ -1,5 +1,5 @@
-//! Test support for this crate and the crates above it: a fixed key, no other servers, and a router that sends
-//! everything through its serialised form.
+//! Test support for this crate and the crates above it: a fixed key, no other servers, a bus that calls a function, and a
+//! router that sends everything through its serialised form.
 //!
 //! Only with the feature `testing`; must not be part of a server build.
 
@@ -14,7 +14,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use weft_dag::{RoomVersion, Signer, Verified};
 
 use crate::{
-    Identity, PeerError, Peers, RoomCommand, RoomError, RoomHint, RoomReply, RoomRouter, StateIds, Unavailable,
+    ChangeBus, Changes, Identity, Interest, LocalBus, PeerError, Peers, RoomChange, RoomCommand, RoomError, RoomHint,
+    RoomReply, RoomRouter, StateIds, Unavailable,
 };
 
 /// A server that always signs with the same key.
@@ -75,6 +76,32 @@ impl Peers for NoPeers {
         _: usize,
     ) -> Result<Vec<Verified>, PeerError> {
         nobody()
+    }
+}
+
+/// A bus that calls a function with each change, in the task that publishes it, and then distributes the change.
+pub struct ObservedBus<F> {
+    bus: LocalBus,
+    observe: F,
+}
+
+impl<F: Fn(&Arc<RoomChange>) + Send + Sync + 'static> ObservedBus<F> {
+    /// A bus without subscribers.
+    #[must_use]
+    pub fn new(observe: F) -> Arc<Self> {
+        let bus = LocalBus::new();
+        Arc::new(Self { bus, observe })
+    }
+}
+
+impl<F: Fn(&Arc<RoomChange>) + Send + Sync + 'static> ChangeBus for ObservedBus<F> {
+    fn publish(&self, change: Arc<RoomChange>) {
+        (self.observe)(&change);
+        self.bus.publish(change);
+    }
+
+    fn subscribe(&self, interest: Interest) -> Changes {
+        self.bus.subscribe(interest)
     }
 }
 

@@ -1,5 +1,5 @@
 //! The worker of one room: its only writer. Takes commands from the mailbox, applies them in memory, commits them as
-//! one batch, answers, and notifies the sink.
+//! one batch, answers, and publishes the changes.
 //!
 //! Commands that arrive during a commit go into the next one. This file is only the loop: the decisions are in the
 //! files of the commands.
@@ -226,7 +226,7 @@ impl Worker {
         }
     }
 
-    /// Commits the turn, answers, notifies the sink. If the commit fails, memory is ahead of the disk and is dropped.
+    /// Commits the turn, answers, publishes. If the commit fails, memory is ahead of the disk and is dropped.
     pub(crate) async fn commit(&mut self, mut commit: PendingCommit) {
         if commit.is_abandoned() {
             self.forget();
@@ -242,10 +242,9 @@ impl Worker {
         let wants = std::mem::take(&mut commit.wants);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::before_commit");
-        let mut finished = commit.finish(
-            self.shared.store.positions_of(&*self.room),
-            self.shared.identity.server_name(),
-        );
+        let version = self.active.as_ref().map(|active| active.version.id());
+        let positions = self.shared.store.positions_of(&*self.room);
+        let mut finished = commit.finish(positions, self.shared.identity.server_name(), version);
         let batch = std::mem::take(&mut finished.batch);
         let result: Result<(), CommitError> = if batch.is_empty() {
             Ok(())
@@ -261,7 +260,7 @@ impl Worker {
             if let Some(change) = finished.to_publish() {
                 // Readers are notified before the callers: when a caller gets its answer, others are already being
                 // notified.
-                self.shared.sink.committed(change);
+                self.shared.changes.publish(change);
             }
         }
         let background = || Arc::clone(&self.shared.background);

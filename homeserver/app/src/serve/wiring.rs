@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use axum::Router;
 use ruma::OwnedServerName;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use weft_accounts::{AccountLimits, Accounts};
 use weft_budget::{Budgets, DailyBudget};
 use weft_fanout::{Awareness, Ephemeral, Fanout, Presence};
@@ -30,19 +30,23 @@ use weft_gateway::server::ServerPorts;
 use weft_gateway::text_reads::TextReads;
 use weft_gateway::traffic::Traffic;
 use weft_gateway::{client, documents, live, server, web};
-use weft_room::{Incarnation, Reader, RoomConfig, Rooms};
+use weft_room::{ChangeBus as _, Incarnation, Interest, LocalBus, Reader, RoomConfig, Rooms};
 use weft_store::Store;
 use weft_telemetry::{MeteredPeers, MeteredTransport, Metrics};
 
 use super::{ServeError, housekeeping, storage};
 use crate::adapters::{
-    ChangeFanout, FederationEdus, FederationPeers, KeyRingIdentity, RemoteRooms, RoomInboundHandler, RoomInvitations,
-    RoomMembershipView, StoredKeyCache, StoredOutbox,
+    FederationEdus, FederationPeers, KeyRingIdentity, RemoteRooms, RoomInboundHandler, RoomInvitations,
+    RoomMembershipView, StoredKeyCache, StoredOutbox, wake_sender,
 };
 use crate::config::{self, Area, Config, RegistrationMode};
 
 /// Time for sending the last signed events to other servers; the rest is sent after the next start.
 const LAST_DELIVERY: Duration = Duration::from_secs(3);
+
+/// Time for the delivery of the last committed changes inside the process. They are in memory, and no follower waits for
+/// a client or another server.
+const LAST_CHANGES: Duration = Duration::from_secs(3);
 
 /// The routers of the addresses, and the parts that must be stopped.
 pub(super) struct Parts {
@@ -51,6 +55,8 @@ pub(super) struct Parts {
     fanout: Fanout,
     housekeeping: JoinHandle<()>,
     rooms: Rooms,
+    bus: LocalBus,
+    followers: JoinSet<()>,
     sender: Sender,
     store: Store,
     budgets: Arc<Budgets>,
@@ -64,6 +70,7 @@ struct FederationServices {
     events: RemoteEvents,
     handshake: Arc<Handshake>,
     sender: Sender,
+    outbox: Arc<StoredOutbox>,
     event_bytes: Arc<DailyBudget<OwnedServerName>>,
 }
 
@@ -101,7 +108,9 @@ impl Parts {
         budgets.add(federation_services.events.client().answer_bytes());
         budgets.add(&federation_services.event_bytes);
         budgets.add(local.membership.budget());
-        let rooms = rooms(config, store, &federation_services, &local, metrics);
+        let bus = LocalBus::new();
+        let followers = followers(&bus, &federation_services, &local);
+        let rooms = rooms(config, store, &federation_services, bus.clone(), metrics);
         budgets.add(rooms.event_bytes());
         budgets.add(rooms.staged_bytes());
         local.membership_view.connect(rooms.clone());
@@ -127,6 +136,8 @@ impl Parts {
             fanout: local.fanout,
             housekeeping,
             rooms,
+            bus,
+            followers,
             sender,
             store: store.clone(),
             budgets,
@@ -165,8 +176,14 @@ impl Parts {
     }
 
     /// Signs pending edits, waits up to [`LAST_DELIVERY`] for their delivery to other servers, closes the store.
-    pub(super) async fn stop(self) {
+    pub(super) async fn stop(mut self) {
         self.rooms.stop().await;
+        // The sender must be woken for the last events before it stops.
+        self.bus.close();
+        let delivered = async { while self.followers.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_CHANGES, delivered).await.is_err() {
+            tracing::warn!("the last changes were not delivered in time");
+        }
         self.sender.stop(LAST_DELIVERY).await;
         self.housekeeping.abort();
         self.store.close().await;
@@ -206,7 +223,7 @@ fn federation_services(config: &Config, store: &Store, metrics: &Metrics) -> Res
     let sender = Sender::start(
         SenderConfig::default(),
         Arc::new(MeteredTransport::new(client, metrics)),
-        outbox,
+        outbox.clone(),
         clock,
     );
     Ok(FederationServices {
@@ -215,6 +232,7 @@ fn federation_services(config: &Config, store: &Store, metrics: &Metrics) -> Res
         events,
         handshake,
         sender,
+        outbox,
         event_bytes: DailyBudget::new(
             "event_bytes_per_server_and_day",
             config.limits.event_bytes_per_server_and_day,
@@ -255,11 +273,23 @@ fn local(config: &Config, store: &Store, federation_services: &FederationService
     }
 }
 
+/// The tasks that follow the committed changes of the rooms.
+fn followers(bus: &LocalBus, federation_services: &FederationServices, local: &LocalServices) -> JoinSet<()> {
+    let mut followers = JoinSet::new();
+    followers.spawn(local.fanout.clone().follow(bus.subscribe(Interest::All)));
+    followers.spawn(wake_sender(
+        bus.subscribe(Interest::OtherServers),
+        federation_services.sender.clone(),
+        federation_services.outbox.clone(),
+    ));
+    followers
+}
+
 fn rooms(
     config: &Config,
     store: &Store,
     federation_services: &FederationServices,
-    local: &LocalServices,
+    bus: LocalBus,
     metrics: &Metrics,
 ) -> Rooms {
     let config::Documents { seal_idle, seal_max } = config.documents;
@@ -273,10 +303,7 @@ fn rooms(
         ..RoomConfig::default()
     };
     let ports = weft_room::Ports {
-        sink: Arc::new(ChangeFanout {
-            fanout: local.fanout.clone(),
-            sender: federation_services.sender.clone(),
-        }),
+        changes: Arc::new(bus),
         peers: Arc::new(MeteredPeers::new(
             FederationPeers(federation_services.events.clone()),
             metrics,

@@ -29,7 +29,7 @@ use weft_gateway::{
     ratelimit::UserLimiter,
 };
 use weft_room::{
-    NewEvent, Peers, Ports, RoomConfig, Rooms, SystemClock,
+    ChangeBus as _, Interest, LocalBus, NewEvent, Peers, Ports, RoomConfig, Rooms, SystemClock,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{Lanes, OpenOptions, Store, memory::MemoryDisk};
@@ -245,8 +245,10 @@ impl World {
         let name: OwnedServerName = "alpha.example".try_into().unwrap();
         let signer = Arc::new(Signer::from_seed(name.clone(), &[7; 32], "1").unwrap());
         let fanout = Fanout::new();
+        let bus = LocalBus::new();
+        tokio::spawn(fanout.clone().follow(bus.subscribe(Interest::All)));
         let ports = Ports {
-            sink: Arc::new(fanout.clone()),
+            changes: Arc::new(bus),
             peers,
             clock: Arc::new(SystemClock),
         };

@@ -10,7 +10,6 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
 use weft_dag::Signer;
-use weft_fanout::Fanout;
 use weft_gateway::{
     documents::{ContentReads, DocumentPorts, Invitations, router},
     errors::ApiResult,
@@ -18,7 +17,7 @@ use weft_gateway::{
     ratelimit::UserLimiter,
 };
 use weft_room::{
-    NewEvent, Ports, RoomConfig, Rooms, SystemClock,
+    LocalBus, NewEvent, Ports, RoomConfig, Rooms, SystemClock,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{Store, memory::MemoryEngine};
@@ -79,7 +78,7 @@ impl World {
         let signer = Signer::from_seed("alpha.example".try_into().unwrap(), &[7; 32], "1").unwrap();
         let name = signer.server_name().to_owned();
         let ports = Ports {
-            sink: Arc::new(Fanout::new()),
+            changes: Arc::new(LocalBus::new()),
             peers: Arc::new(NoPeers),
             clock: Arc::new(SystemClock),
         };

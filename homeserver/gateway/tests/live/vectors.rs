@@ -1,9 +1,9 @@
 //! Every vector of `spec/vectors/sockets`: frames on live sockets, answers, and close codes. In virtual time.
 
-use std::{collections::BTreeMap, fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
-use weft_room::{CommitSink, Committed};
+use weft_room::RoomChange;
 use weft_wire::live::{
     awareness::{self, Entry},
     hocuspocus, plain,
@@ -303,17 +303,10 @@ impl Run {
         } else if step["store_fails"] == true {
             self.world.disk.fail_next_sync();
         } else if step["rebuilds"] == true {
-            self.world.fanout.committed(Arc::new(Committed {
-                room_id: room,
-                lane: weft_store::Lane::FIRST,
-                position: 0,
-                events: Vec::new(),
-                edits: Vec::new(),
+            self.world.fanout.deliver(&RoomChange {
                 reload: true,
-                access_changed: false,
-                destinations: Vec::new(),
-                users: Vec::new(),
-            }));
+                ..RoomChange::new(&room, weft_store::Lane::FIRST)
+            });
         } else {
             assert_eq!(step["stops"], true, "{step}");
             self.world.fanout.stop();

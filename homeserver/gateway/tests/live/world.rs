@@ -25,7 +25,7 @@ use weft_gateway::{
     text_reads::TextReads,
 };
 use weft_room::{
-    CreateRoom, NewEvent, Ports, RoomConfig, Rooms, SystemClock,
+    ChangeBus as _, CreateRoom, Interest, LocalBus, NewEvent, Ports, RoomConfig, Rooms, SystemClock,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{Store, memory::MemoryDisk};
@@ -159,8 +159,10 @@ impl World {
         let name: OwnedServerName = "alpha.example".try_into().unwrap();
         let signer = Arc::new(Signer::from_seed(name.clone(), &[7; 32], "1").unwrap());
         let fanout = Fanout::new();
+        let bus = LocalBus::new();
+        tokio::spawn(fanout.clone().follow(bus.subscribe(Interest::All)));
         let ports = Ports {
-            sink: Arc::new(fanout.clone()),
+            changes: Arc::new(bus),
             peers: Arc::new(NoPeers),
             clock: Arc::new(SystemClock),
         };

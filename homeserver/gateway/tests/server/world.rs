@@ -28,7 +28,8 @@ use weft_federation::{
 };
 use weft_gateway::server::{ServerPorts, router};
 use weft_room::{
-    CommitSink, Committed, CreateRoom, Identity, NewEvent, Ports, RoomConfig, Rooms, SystemClock, testing::NoPeers,
+    CreateRoom, Identity, NewEvent, Ports, RoomChange, RoomConfig, Rooms, SystemClock,
+    testing::{NoPeers, ObservedBus},
 };
 use weft_store::{Store, memory::MemoryDisk};
 
@@ -108,15 +109,6 @@ impl KeyCache for TestKeys {
     }
 }
 
-/// Reports commits, for tests that wait for one.
-struct Commits(tokio::sync::mpsc::UnboundedSender<Arc<Committed>>);
-
-impl CommitSink for Commits {
-    fn committed(&self, change: Arc<Committed>) {
-        let _ = self.0.send(change);
-    }
-}
-
 struct Into(Rooms);
 
 #[async_trait]
@@ -165,7 +157,7 @@ impl InboundHandler for Into {
 pub struct World {
     pub rooms: Rooms,
     pub alice: OwnedUserId,
-    commits: tokio::sync::Mutex<tokio::sync::mpsc::UnboundedReceiver<Arc<Committed>>>,
+    commits: tokio::sync::Mutex<tokio::sync::mpsc::UnboundedReceiver<Arc<RoomChange>>>,
     router: Router,
 }
 
@@ -179,7 +171,9 @@ impl World {
         let key_ring = Arc::new(KeyRing::generate(alpha().to_owned()).unwrap());
         let (commit, commits) = tokio::sync::mpsc::unbounded_channel();
         let ports = Ports {
-            sink: Arc::new(Commits(commit)),
+            changes: ObservedBus::new(move |change| {
+                let _ = commit.send(Arc::clone(change));
+            }),
             peers: Arc::new(NoPeers),
             clock: Arc::new(SystemClock),
         };

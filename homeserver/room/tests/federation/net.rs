@@ -21,9 +21,10 @@ use tokio::sync::Notify;
 use weft_clock::testing::RuntimeClock;
 use weft_dag::{Draft, Pdu, Placement, RoomVersion, Signer, Unchecked, Verified, testing};
 use weft_room::{
-    Clock, CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditOutcome, Identity, Incarnation, JoinedRoom,
-    NewEvent, OutOfBandMembership, PeerError, Peers, Ports, RoomConfig, RoomError, Rooms, StateIds, Template,
-    TemplateKind, testing::SerialisedRouter,
+    Clock, ConnectionId, CreateRoom, Edit, EditOutcome, Identity, Incarnation, JoinedRoom, NewEvent,
+    OutOfBandMembership, PeerError, Peers, Ports, RoomChange, RoomConfig, RoomError, Rooms, StateIds, Template,
+    TemplateKind,
+    testing::{ObservedBus, SerialisedRouter},
 };
 use weft_store::{
     Store,
@@ -133,8 +134,8 @@ struct Sink {
     wire: Arc<Wire>,
 }
 
-impl CommitSink for Sink {
-    fn committed(&self, change: Arc<Committed>) {
+impl Sink {
+    fn enqueue(&self, change: &RoomChange) {
         let mut queues = self.wire.queues.lock().unwrap();
         for to in &change.destinations {
             let queue = queues.entry((self.from.clone(), to.clone())).or_default();
@@ -334,11 +335,12 @@ impl Inner {
             staged_bytes_per_room: STAGED_BYTES,
             ..RoomConfig::default()
         };
+        let sink = Sink {
+            from: name.to_owned(),
+            wire: Arc::clone(&self.wire),
+        };
         let ports = Ports {
-            sink: Arc::new(Sink {
-                from: name.to_owned(),
-                wire: Arc::clone(&self.wire),
-            }),
+            changes: ObservedBus::new(move |change| sink.enqueue(change)),
             peers: Arc::new(others),
             clock: self.clock.clone(),
         };

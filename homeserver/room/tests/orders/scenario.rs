@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use weft_dag::{Pdu, RoomVersion, StateMap, Verified, testing};
 use weft_room::{
-    CommitSink, Committed, JoinedRoom, NewEvent, PeerError, Peers, Ports, RoomConfig, Rooms, StateIds, SystemClock,
-    testing::FixedIdentity,
+    JoinedRoom, NewEvent, PeerError, Peers, Ports, RoomConfig, Rooms, StateIds, SystemClock,
+    testing::{FixedIdentity, ObservedBus},
 };
 use weft_store::{Store, memory::MemoryDisk};
 use weft_wire::update::UpdateContent;
@@ -301,8 +301,9 @@ impl Scenario {
     async fn server(&self, name: &str, disk: &MemoryDisk, peers: Arc<dyn Peers>) -> Server {
         let store = Store::open(disk.open()).await.unwrap();
         let happened = Arc::new(Notify::new());
+        let committed = Arc::clone(&happened);
         let ports = Ports {
-            sink: Arc::new(NotifyingSink(Arc::clone(&happened))),
+            changes: ObservedBus::new(move |_| committed.notify_waiters()),
             peers,
             clock: Arc::new(SystemClock),
         };
@@ -434,14 +435,6 @@ impl Server {
             state,
             texts: TextsAt::default(),
         }
-    }
-}
-
-struct NotifyingSink(Arc<Notify>);
-
-impl CommitSink for NotifyingSink {
-    fn committed(&self, _: Arc<Committed>) {
-        self.0.notify_waiters();
     }
 }
 

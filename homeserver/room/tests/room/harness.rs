@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use weft_clock::testing::ManualClock;
 use weft_dag::testing;
 use weft_room::{
-    CommitSink, Committed, ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, NewEvent, Ports, RoomConfig,
-    RoomError, Rooms,
-    testing::{FixedIdentity, NoPeers, SerialisedRouter},
+    ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, NewEvent, Ports, RoomChange, RoomConfig, RoomError,
+    Rooms,
+    testing::{FixedIdentity, NoPeers, ObservedBus, SerialisedRouter},
 };
 use weft_store::{
     ReadError, Store,
@@ -25,22 +25,20 @@ use weft_store::{
 use weft_wire::document::DocumentKind;
 
 #[derive(Default)]
-pub(crate) struct Sink(Mutex<Vec<Arc<Committed>>>, AtomicBool);
-
-impl CommitSink for Sink {
-    fn committed(&self, change: Arc<Committed>) {
-        self.0.lock().unwrap().push(change);
-        assert!(!self.1.swap(false, Ordering::Relaxed), "a panic that a test requested");
-    }
-}
+pub(crate) struct Sink(Mutex<Vec<Arc<RoomChange>>>, AtomicBool);
 
 impl Sink {
+    fn note(&self, change: &Arc<RoomChange>) {
+        self.0.lock().unwrap().push(Arc::clone(change));
+        assert!(!self.1.swap(false, Ordering::Relaxed), "a panic that a test requested");
+    }
+
     /// The next change makes the worker panic.
     pub(crate) fn panic_once(&self) {
         self.1.store(true, Ordering::Relaxed);
     }
 
-    pub(crate) fn all(&self) -> Vec<Arc<Committed>> {
+    pub(crate) fn all(&self) -> Vec<Arc<RoomChange>> {
         self.0.lock().unwrap().clone()
     }
 }
@@ -102,9 +100,11 @@ impl Server {
         };
         let store = Store::open(engine).await.unwrap();
         let sink = Arc::new(Sink::default());
+        let notes = Arc::clone(&sink);
+        let bus = ObservedBus::new(move |change| notes.note(change));
         let clock = ManualClock::stepping(1_700_000_000_000, 1);
         let ports = Ports {
-            sink: Arc::<Sink>::clone(&sink),
+            changes: bus,
             peers: Arc::new(NoPeers),
             clock: Arc::<ManualClock>::clone(&clock),
         };

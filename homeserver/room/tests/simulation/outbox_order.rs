@@ -8,7 +8,7 @@ use weft_clock::SystemClock;
 use weft_dag::testing;
 use weft_federation::outbox::OutboxStore as _;
 use weft_room::{
-    CommitSink, Committed, CreateRoom, Ports, RoomConfig, Rooms,
+    CreateRoom, LocalBus, Ports, RoomConfig, Rooms,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{
@@ -18,12 +18,6 @@ use weft_store::{
 };
 
 use super::outbox::StoredOutbox;
-
-struct Nobody;
-
-impl CommitSink for Nobody {
-    fn committed(&self, _: Arc<Committed>) {}
-}
 
 struct World {
     store: Store,
@@ -39,7 +33,7 @@ async fn world(lanes: u16) -> World {
     let store = Store::open_with(MemoryEngine::new(), options).await.unwrap();
     let identity = FixedIdentity(testing::signer(server_name!("s0.example")));
     let ports = Ports {
-        sink: Arc::new(Nobody),
+        changes: Arc::new(LocalBus::new()),
         peers: Arc::new(NoPeers),
         clock: Arc::new(SystemClock),
     };

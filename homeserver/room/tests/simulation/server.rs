@@ -13,7 +13,9 @@ use weft_federation::outbox::{
     OutboxStore as _,
     queue::{Action, Input, Queue},
 };
-use weft_room::{Clock as _, CommitSink, Committed, Ports, RoomConfig, Rooms, testing::FixedIdentity};
+use weft_room::{
+    ChangeBus as _, Changes, Clock as _, Delivery, Interest, LocalBus, Ports, RoomConfig, Rooms, testing::FixedIdentity,
+};
 use weft_store::{
     Lane, Lanes, OpenOptions, Store,
     memory::{Fault, LaneMove, MemoryDisk, MemoryEngine, Tail},
@@ -36,21 +38,10 @@ pub struct Server {
     network: Arc<Network>,
     others: usize,
     pub lanes: u16,
-    senders: Vec<JoinHandle<()>>,
+    /// The senders, and the task that wakes them.
+    tasks: Vec<JoinHandle<()>>,
     /// The process that had the lanes before. It is still running.
     before: Option<Box<Server>>,
-}
-
-struct Sink(BTreeMap<OwnedServerName, Arc<Notify>>);
-
-impl CommitSink for Sink {
-    fn committed(&self, change: Arc<Committed>) {
-        for server in &change.destinations {
-            if let Some(wake) = self.0.get(server) {
-                wake.notify_one();
-            }
-        }
-    }
 }
 
 impl Server {
@@ -74,8 +65,13 @@ impl Server {
             .filter(|other| *other != number)
             .map(|other| (name(other), Arc::default()))
             .collect();
+        let bus = LocalBus::new();
+        let mut tasks = vec![tokio::spawn(wake_senders(
+            bus.subscribe(Interest::OtherServers),
+            wakes.clone(),
+        ))];
         let ports = Ports {
-            sink: Arc::new(Sink(wakes.clone())),
+            changes: Arc::new(bus),
             peers: Arc::new(EventFetcher {
                 network: Arc::clone(network),
                 me: number,
@@ -84,14 +80,13 @@ impl Server {
         };
         let identity = Arc::new(FixedIdentity(testing::signer(&name(number))));
         let rooms = Rooms::start(config(), store.clone(), identity, ports);
-        let mut senders = Vec::new();
         for (to, wake) in wakes {
             let outbox = StoredOutbox {
                 store: store.clone(),
                 reader: rooms.reader().clone(),
             };
             let (network, clock) = (Arc::clone(network), Arc::clone(&clock));
-            senders.push(tokio::spawn(send(network, clock, number, to, outbox, wake)));
+            tasks.push(tokio::spawn(send(network, clock, number, to, outbox, wake)));
         }
         network.up(number, rooms.clone());
         // As at a real start.
@@ -104,7 +99,7 @@ impl Server {
             network: Arc::clone(network),
             others,
             lanes,
-            senders,
+            tasks,
             before: None,
         }
     }
@@ -125,7 +120,7 @@ impl Server {
 
     fn end_before(&mut self) {
         if let Some(before) = self.before.take() {
-            before.senders.iter().for_each(JoinHandle::abort);
+            before.tasks.iter().for_each(JoinHandle::abort);
         }
     }
 
@@ -170,8 +165,8 @@ impl Server {
 
     async fn start_again(&mut self, tail: Option<Tail>) {
         self.end_before();
-        for sender in self.senders.drain(..) {
-            sender.abort();
+        for task in self.tasks.drain(..) {
+            task.abort();
         }
         match tail {
             Some(tail) => self.disk.power_loss(tail),
@@ -190,6 +185,19 @@ impl Server {
         let behind = outbox.backlog().await.unwrap();
         let mut to = to.map(name);
         to.all(|server| !behind.contains(&server))
+    }
+}
+
+/// Wakes the senders as the program does.
+async fn wake_senders(mut changes: Changes, wakes: BTreeMap<OwnedServerName, Arc<Notify>>) {
+    while let Some(delivery) = changes.next().await {
+        let Delivery::Change(change) = delivery else {
+            wakes.values().for_each(|wake| wake.notify_one());
+            continue;
+        };
+        for wake in change.destinations.iter().filter_map(|server| wakes.get(server)) {
+            wake.notify_one();
+        }
     }
 }
 

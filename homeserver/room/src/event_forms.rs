@@ -1,18 +1,19 @@
-//! The forms in which events and texts cross a process boundary. An event type of the server has private constructors, so that only
-//! checked events exist; these forms are the one way around a second check. Must not be read from anything but the link
-//! to a process of this server.
+//! The forms in which events, texts and changes cross a process boundary. An event type of the server has private
+//! constructors, so that only checked events exist; these forms are the one way around a second check. Must not be read
+//! from anything but the link to a process of this server.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomVersionId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use weft_crdt::Document;
 use weft_dag::{Pdu, RoomVersion, StateKey, StateMap, TrustedJsonError, UnsupportedRoomVersion, Verified};
+use weft_store::Lane;
 
 use crate::{
-    CreateRoom, CurrentText, JoinAnswer, JoinedRoom, UnsentEvent,
+    CommittedEvent, CreateRoom, CurrentText, JoinAnswer, JoinedRoom, LiveEdit, RoomChange, UnsentEvent,
     command::{NewRoom, SignedMembership},
 };
 
@@ -23,6 +24,10 @@ pub(crate) enum FormError {
     Version(#[from] UnsupportedRoomVersion),
     #[error(transparent)]
     Event(#[from] TrustedJsonError),
+    #[error("there is no lane {0}")]
+    Lane(u16),
+    #[error("events without the version of their room")]
+    NoVersion,
 }
 
 /// One event.
@@ -57,7 +62,7 @@ impl From<&Verified> for EventForm {
 }
 
 impl EventForm {
-    pub(crate) fn into_pdu(self, version: &RoomVersion) -> Result<Arc<Pdu>, TrustedJsonError> {
+    fn into_pdu(self, version: &RoomVersion) -> Result<Arc<Pdu>, TrustedJsonError> {
         Pdu::from_trusted_json(&self.json, self.id, version, self.rejected).map(Arc::new)
     }
 
@@ -284,6 +289,85 @@ impl TryFrom<JoinAnswerForm> for JoinAnswer {
             event: form.event.into_pdu(&version)?,
             state: pdus(form.state, &version)?,
             auth_chain: pdus(form.auth_chain, &version)?,
+        })
+    }
+}
+
+/// [`RoomChange`].
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RoomChangeForm {
+    room_id: OwnedRoomId,
+    version: Option<RoomVersionId>,
+    lane: u16,
+    position: u64,
+    events: Vec<CommittedForm>,
+    edits: Vec<LiveEdit>,
+    reload: bool,
+    access_changed: bool,
+    destinations: Vec<OwnedServerName>,
+    users: Vec<OwnedUserId>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct CommittedForm {
+    event: EventForm,
+    position: u64,
+    visible: bool,
+}
+
+impl From<RoomChange> for RoomChangeForm {
+    fn from(change: RoomChange) -> Self {
+        let form = |event: &CommittedEvent| CommittedForm {
+            event: EventForm::from(&*event.pdu),
+            position: event.position,
+            visible: event.visible,
+        };
+        Self {
+            events: change.events.iter().map(form).collect(),
+            room_id: change.room_id,
+            version: change.version,
+            lane: change.lane.number(),
+            position: change.position,
+            edits: change.edits,
+            reload: change.reload,
+            access_changed: change.access_changed,
+            destinations: change.destinations,
+            users: change.users,
+        }
+    }
+}
+
+impl TryFrom<RoomChangeForm> for RoomChange {
+    type Error = FormError;
+
+    fn try_from(form: RoomChangeForm) -> Result<Self, FormError> {
+        let lane = Lane::new(form.lane).ok_or(FormError::Lane(form.lane))?;
+        let events = match &form.version {
+            None if form.events.is_empty() => Vec::new(),
+            None => return Err(FormError::NoVersion),
+            Some(version) => {
+                let version = RoomVersion::new(version)?;
+                let event = |form: CommittedForm| {
+                    Ok(CommittedEvent {
+                        pdu: form.event.into_pdu(&version)?,
+                        position: form.position,
+                        visible: form.visible,
+                    })
+                };
+                form.events.into_iter().map(event).collect::<Result<_, FormError>>()?
+            }
+        };
+        Ok(Self {
+            room_id: form.room_id,
+            version: form.version,
+            lane,
+            position: form.position,
+            events,
+            edits: form.edits,
+            reload: form.reload,
+            access_changed: form.access_changed,
+            destinations: form.destinations,
+            users: form.users,
         })
     }
 }

@@ -1,12 +1,15 @@
-//! The changes of one commit, for WebSocket connections, `/sync` and federation. Must not refer to the store.
+//! The changes of one commit, for WebSocket connections, `/sync` and federation. They are data: a change may cross to
+//! another process. Must not refer to anything that belongs to one process.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 use weft_dag::Pdu;
 use weft_store::Lane;
+
+use crate::event_forms::RoomChangeForm;
 
 /// One run of a server process: a number that is drawn when it starts.
 ///
@@ -44,21 +47,24 @@ pub struct CommittedEvent {
 }
 
 /// A change of the text for the live connections of the room.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LiveEdit {
     /// A Yjs v1 update.
     pub update: Bytes,
-    /// Who wrote it.
+    /// Its author.
     pub author: OwnedUserId,
     /// The connection that sent it, which already has it. `None` for an edit from another server.
     pub session: Option<ConnectionId>,
 }
 
 /// One commit of a room. It is on disk when this is published.
-#[derive(Debug, Clone)]
-pub struct Committed {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(into = "RoomChangeForm", try_from = "RoomChangeForm")]
+pub struct RoomChange {
     /// The room.
     pub room_id: OwnedRoomId,
+    /// The room's version, if there are events.
+    pub version: Option<RoomVersionId>,
     /// The lane of the positions.
     pub lane: Lane,
     /// The last stream position of the commit; 0 if it has no events (edits that were only journaled).
@@ -75,4 +81,31 @@ pub struct Committed {
     pub destinations: Vec<OwnedServerName>,
     /// Users of this server to wake: joined users, and users whose membership changed.
     pub users: Vec<OwnedUserId>,
+}
+
+impl RoomChange {
+    /// A commit in which nothing has changed yet.
+    #[must_use]
+    pub fn new(room: &RoomId, lane: Lane) -> Self {
+        Self {
+            room_id: room.to_owned(),
+            version: None,
+            lane,
+            position: 0,
+            events: Vec::new(),
+            edits: Vec::new(),
+            reload: false,
+            access_changed: false,
+            destinations: Vec::new(),
+            users: Vec::new(),
+        }
+    }
+
+    /// The bytes of its edits and events.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let edits = self.edits.iter().map(|edit| edit.update.len());
+        let events = self.events.iter().map(|event| event.pdu.json().len());
+        edits.chain(events).fold(0, usize::saturating_add)
+    }
 }
