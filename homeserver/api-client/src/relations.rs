@@ -8,7 +8,7 @@ use axum::{Json, Router, extract::State};
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, UInt,
     api::{
-        Direction as Dir,
+        Direction as Dir, IncomingRequest,
         client::{
             filter::RoomEventFilter,
             relations::{
@@ -42,9 +42,13 @@ use super::{
 
 pub(super) fn routes() -> Router<Ports> {
     Router::new()
-        .endpoint::<get_relating_events::v1::Request, _, _>(all)
-        .endpoint::<get_relating_events_with_rel_type::v1::Request, _, _>(of_relation)
-        .endpoint::<get_relating_events_with_rel_type_and_event_type::v1::Request, _, _>(of_relation_and_type)
+        .endpoint::<get_relating_events::v1::Request, _, _>(relations::<get_relating_events::v1::Request>)
+        .endpoint::<get_relating_events_with_rel_type::v1::Request, _, _>(
+            relations::<get_relating_events_with_rel_type::v1::Request>,
+        )
+        .endpoint::<get_relating_events_with_rel_type_and_event_type::v1::Request, _, _>(
+            relations::<get_relating_events_with_rel_type_and_event_type::v1::Request>,
+        )
 }
 
 /// Relations of a page if the client requests no limit.
@@ -62,67 +66,60 @@ struct Asked {
     limit: Option<UInt>,
 }
 
-/// GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}
-async fn all(
-    State(reader): State<Reader>,
-    State(accounts): State<Accounts>,
-    State(clock): State<Arc<dyn Clock>>,
-    caller: Authenticated,
-    Ruma(request): Ruma<get_relating_events::v1::Request>,
-) -> ApiResult<Json<Value>> {
-    let asked = Asked {
-        room: request.room_id,
-        event: request.event_id,
-        relation: None,
-        kind: None,
-        direction: request.dir,
-        from: request.from,
-        to: request.to,
-        limit: request.limit,
-    };
-    answer(&reader, &accounts, &clock, &caller, &asked).await
+impl From<get_relating_events::v1::Request> for Asked {
+    fn from(request: get_relating_events::v1::Request) -> Self {
+        Self {
+            room: request.room_id,
+            event: request.event_id,
+            relation: None,
+            kind: None,
+            direction: request.dir,
+            from: request.from,
+            to: request.to,
+            limit: request.limit,
+        }
+    }
 }
 
-/// GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}/{relType}
-async fn of_relation(
-    State(reader): State<Reader>,
-    State(accounts): State<Accounts>,
-    State(clock): State<Arc<dyn Clock>>,
-    caller: Authenticated,
-    Ruma(request): Ruma<get_relating_events_with_rel_type::v1::Request>,
-) -> ApiResult<Json<Value>> {
-    let asked = Asked {
-        room: request.room_id,
-        event: request.event_id,
-        relation: Some(request.rel_type.to_string()),
-        kind: None,
-        direction: request.dir,
-        from: request.from,
-        to: request.to,
-        limit: request.limit,
-    };
-    answer(&reader, &accounts, &clock, &caller, &asked).await
+impl From<get_relating_events_with_rel_type::v1::Request> for Asked {
+    fn from(request: get_relating_events_with_rel_type::v1::Request) -> Self {
+        Self {
+            room: request.room_id,
+            event: request.event_id,
+            relation: Some(request.rel_type.to_string()),
+            kind: None,
+            direction: request.dir,
+            from: request.from,
+            to: request.to,
+            limit: request.limit,
+        }
+    }
 }
 
-/// GET /_matrix/client/v1/rooms/{roomId}/relations/{eventId}/{relType}/{eventType}
-async fn of_relation_and_type(
+impl From<get_relating_events_with_rel_type_and_event_type::v1::Request> for Asked {
+    fn from(request: get_relating_events_with_rel_type_and_event_type::v1::Request) -> Self {
+        Self {
+            room: request.room_id,
+            event: request.event_id,
+            relation: Some(request.rel_type.to_string()),
+            kind: Some(request.event_type.to_string()),
+            direction: request.dir,
+            from: request.from,
+            to: request.to,
+            limit: request.limit,
+        }
+    }
+}
+
+/// The handler of all three paths.
+async fn relations<R: IncomingRequest + Into<Asked> + Send>(
     State(reader): State<Reader>,
     State(accounts): State<Accounts>,
     State(clock): State<Arc<dyn Clock>>,
     caller: Authenticated,
-    Ruma(request): Ruma<get_relating_events_with_rel_type_and_event_type::v1::Request>,
+    Ruma(request): Ruma<R>,
 ) -> ApiResult<Json<Value>> {
-    let asked = Asked {
-        room: request.room_id,
-        event: request.event_id,
-        relation: Some(request.rel_type.to_string()),
-        kind: Some(request.event_type.to_string()),
-        direction: request.dir,
-        from: request.from,
-        to: request.to,
-        limit: request.limit,
-    };
-    answer(&reader, &accounts, &clock, &caller, &asked).await
+    answer(&reader, &accounts, &clock, &caller, &request.into()).await
 }
 
 async fn answer(

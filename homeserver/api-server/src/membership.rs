@@ -9,11 +9,6 @@ use weft_http::errors::{ApiError, ApiResult};
 
 use super::{ServerPorts, acl};
 
-#[derive(Deserialize)]
-struct Content {
-    membership: String,
-}
-
 /// The checked event and the room's version.
 pub(super) async fn check(
     ports: &ServerPorts,
@@ -39,10 +34,8 @@ pub(super) async fn check(
         return Err(ApiError::invalid_param("The event's content hash does not match."));
     }
     let own = pdu.kind() == "m.room.member" && pdu.state_key() == Some(pdu.sender().as_str());
-    let as_said = pdu
-        .content_as::<Content>()
-        .is_ok_and(|content| content.membership == membership);
-    if !own || !as_said {
+    let as_stated = pdu.membership().is_some_and(|stated| stated.as_str() == membership);
+    if !own || !as_stated {
         return Err(ApiError::invalid_param(format!(
             "The event must be a {membership} by its own sender."
         )));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UInt, UserId,
-    events::TimelineEventType,
+    events::{TimelineEventType, room::member::MembershipState},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
@@ -158,6 +158,16 @@ impl Pdu {
     /// The content does not have that form: senders choose their contents.
     pub fn content_as<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.content.get())
+    }
+
+    /// The membership of an `m.room.member` event; `None` if its content has none.
+    #[must_use]
+    pub fn membership(&self) -> Option<MembershipState> {
+        #[derive(Deserialize)]
+        struct Content {
+            membership: MembershipState,
+        }
+        self.content_as::<Content>().ok().map(|content| content.membership)
     }
 
     /// A text field of the content; `None` if it is absent, empty or not a string. A state event with an empty value

@@ -438,10 +438,6 @@ impl ActiveRoom {
 
     /// The server of a user whose invitation or knock ends with this event of another user.
     fn closes_out_of_band(&self, pdu: &Pdu) -> Option<OwnedServerName> {
-        #[derive(serde::Deserialize)]
-        struct Content {
-            membership: MembershipState,
-        }
         if pdu.kind() != "m.room.member" {
             return None;
         }
@@ -450,8 +446,7 @@ impl ActiveRoom {
             self.state.membership(&user),
             MembershipState::Invite | MembershipState::Knock
         );
-        let content: Content = pdu.content_as().ok()?;
-        let closes = matches!(content.membership, MembershipState::Leave | MembershipState::Ban);
+        let closes = matches!(pdu.membership()?, MembershipState::Leave | MembershipState::Ban);
         (is_open && closes && *pdu.sender() != *user).then(|| user.server_name().to_owned())
     }
 

@@ -106,7 +106,7 @@ impl Rooms {
             batch.put(&OUT_OF_BAND_STATE, &(&user, room), &OutOfBandState(shown.clone()));
             batch.put(&OUT_OF_BAND_SERVERS, &(&row.resident, &user, room), &());
             let membership = MembershipRow {
-                membership: membership(&pdu).unwrap_or(MembershipState::Invite).to_string(),
+                membership: pdu.membership().unwrap_or(MembershipState::Invite).to_string(),
                 event: row.event.clone(),
                 position: 0,
                 stripped: Vec::new(),
@@ -148,7 +148,8 @@ impl Rooms {
     /// When the store fails.
     pub async fn withdrawn(&self, event: &Pdu) -> Result<(), RoomError> {
         let user = event.state_key().and_then(|key| UserId::parse(key).ok());
-        let (Some(user), Some(to @ (MembershipState::Leave | MembershipState::Ban))) = (user, membership(event)) else {
+        let (Some(user), Some(to @ (MembershipState::Leave | MembershipState::Ban))) = (user, event.membership())
+        else {
             return Err(malformed("the event ends no membership"));
         };
         let is_open = |row: &MembershipRow| {
@@ -306,14 +307,6 @@ fn malformed(reason: impl Into<String>) -> RoomError {
     OutOfBandRefusal::Malformed { reason: reason.into() }.into()
 }
 
-fn membership(pdu: &Pdu) -> Option<MembershipState> {
-    #[derive(serde::Deserialize)]
-    struct Content {
-        membership: MembershipState,
-    }
-    pdu.content_as::<Content>().ok().map(|content| content.membership)
-}
-
 fn bytes_of(event: &Raw<Value>) -> u64 {
     u64::try_from(event.json().get().len()).unwrap_or(u64::MAX)
 }
@@ -349,7 +342,7 @@ fn shown(pdu: &Arc<Pdu>, stripped: &[Value]) -> Result<Vec<Raw<Value>>, RoomErro
 /// A leave or ban in the client format. Of its content only the reason is kept, up to a limit of characters: the row is
 /// stored permanently.
 fn client_format(pdu: &Pdu, user: &UserId) -> Value {
-    let mut content = json!({ "membership": membership(pdu).unwrap_or(MembershipState::Leave) });
+    let mut content = json!({ "membership": pdu.membership().unwrap_or(MembershipState::Leave) });
     let written: Value = pdu.content_as().unwrap_or_default();
     if let (Some(reason), Value::Object(content)) = (written.get("reason").and_then(Value::as_str), &mut content) {
         let reason: String = reason.chars().take(limits::MAX_STORED_REASON_CHARS).collect();

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use ruma::{
     EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedTransactionId,
-    OwnedUserId, RoomId, RoomVersionId, ServerName, TransactionId, UserId,
+    OwnedUserId, RoomId, RoomVersionId, ServerName, TransactionId, UserId, events::room::member::MembershipState,
 };
 use weft_dag::{Pdu, StateKey, event_flags};
 use weft_store::{
@@ -339,17 +339,11 @@ impl PendingCommit {
 }
 
 fn membership_row(pdu: &Pdu, position: u64) -> MembershipRow {
-    #[derive(serde::Deserialize)]
-    struct Content {
-        membership: String,
-    }
     // The authorisation rules reject a membership event without a membership.
-    let membership = pdu
-        .content_as::<Content>()
-        .map_or_else(|_| "leave".to_owned(), |content| content.membership);
+    let membership = pdu.membership().unwrap_or(MembershipState::Leave);
     let event = pdu.event_id().to_owned();
     MembershipRow {
-        membership,
+        membership: membership.to_string(),
         event,
         position,
         stripped: Vec::new(),

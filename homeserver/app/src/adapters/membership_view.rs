@@ -9,7 +9,6 @@ use async_trait::async_trait;
 use ruma::{
     OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, events::room::member::MembershipState,
 };
-use serde::Deserialize;
 use weft_fanout::{Member, MembershipView};
 use weft_room::{Reader, Rooms};
 use weft_wire::limits::MAX_PRESENCE_ROOMS;
@@ -21,13 +20,6 @@ pub(crate) struct RoomMembershipView {
     reader: Reader,
     server_name: OwnedServerName,
     rooms: Arc<OnceLock<Rooms>>,
-}
-
-#[derive(Deserialize)]
-struct Content {
-    membership: String,
-    #[serde(default)]
-    displayname: Option<String>,
 }
 
 impl RoomMembershipView {
@@ -76,9 +68,8 @@ impl MembershipView for RoomMembershipView {
         let event = event
             .inspect_err(|error| tracing::warn!(%room, %error, "cannot read a member of a room"))
             .ok()??;
-        let content: Content = event.content_as().ok()?;
-        (content.membership == "join").then_some(Member {
-            display_name: content.displayname,
+        (event.membership()? == MembershipState::Join).then(|| Member {
+            display_name: event.content_text("displayname"),
         })
     }
 

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use ruma::{EventId, OwnedEventId, RoomId, UserId, events::room::member::MembershipState};
-use serde::Deserialize;
 use weft_dag::{Pdu, RoomVersion};
 
 use super::{Place, Reader};
@@ -156,11 +155,5 @@ impl Reader {
 
 /// The membership in a member event; `leave` if it has none.
 pub(super) fn membership_of(member: &Pdu) -> MembershipState {
-    #[derive(Deserialize)]
-    struct Content {
-        membership: MembershipState,
-    }
-    member
-        .content_as::<Content>()
-        .map_or(MembershipState::Leave, |content| content.membership)
+    member.membership().unwrap_or(MembershipState::Leave)
 }

@@ -11,7 +11,6 @@ use ruma::{
     OwnedEventId, RoomId, ServerName, UserId,
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
-use serde::Deserialize;
 use weft_dag::event_flags;
 use weft_dag::{Pdu, StateView};
 
@@ -214,12 +213,5 @@ impl Reader {
 }
 
 fn is_join(member: &Arc<Pdu>) -> bool {
-    let content = member.content_as::<Membership>();
-    content.is_ok_and(|content| content.membership == MembershipState::Join)
-}
-
-/// The `membership` field of a member event.
-#[derive(Deserialize)]
-struct Membership {
-    membership: MembershipState,
+    member.membership() == Some(MembershipState::Join)
 }
