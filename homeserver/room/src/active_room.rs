@@ -552,6 +552,14 @@ impl ActiveRoom {
         access
     }
 
+    /// Loads the text of the document, if it is evicted.
+    pub(crate) async fn load_text(&mut self, reader: &Reader) -> Result<(), Unavailable> {
+        match self.document.as_mut() {
+            Some(document) => document.load_text(reader, &self.id).await,
+            None => Ok(()),
+        }
+    }
+
     /// Whether a user of this server is in the room.
     pub(crate) fn is_joined(&self) -> bool {
         !self.locals.is_empty()

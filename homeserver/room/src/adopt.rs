@@ -91,7 +91,7 @@ impl Worker {
         let room: OwnedRoomId = joined.event.pdu().room_id().to_owned();
         let create = self.created(&joined, &room)?;
         let is_document = room_type(create.pdu()).as_deref() == Some(event_types::DOCUMENT_ROOM);
-        if self.open().await?.is_none() {
+        if self.open_with_text().await?.is_none() {
             self.active = Some(ActiveRoom::new(&room, version, is_document));
         }
         let shared = Arc::clone(&self.shared);

@@ -1,7 +1,8 @@
 //! An open document: the acknowledged text, what of it is sealed, what is pending.
 //!
-//! Uses about the document's own size in memory. Must not decide about rights, and must not run a CRDT engine.
+//! Uses about the document's own size in memory, and little while the text is evicted ([`held`]). Must not decide about rights, and must not run a CRDT engine.
 
+mod held;
 mod replacement;
 mod snapshot;
 
@@ -12,7 +13,7 @@ use ruma::{EventId, OwnedUserId, RoomId, UserId};
 use tokio::time::Instant;
 use weft_convergence::admission::{Owners, Past};
 use weft_crdt::{
-    Admission, ApplyError, Bounds, ClientId, Document, LiveUpdate, Refusal, Refused, StateVector, Update, admit_within,
+    Admission, Bounds, ClientId, Document, LiveUpdate, Refusal, Refused, StateVector, Update, admit_within,
     limits::LIVE_BYTES, take_live,
 };
 use weft_store::{
@@ -32,10 +33,12 @@ use crate::{
 };
 
 use self::{
+    held::HeldText,
     replacement::put_claims,
     snapshot::{Stored, Tail},
 };
 pub(crate) use self::{
+    held::text_of,
     replacement::{Replacement, ReservedNumbers, VectorsAfter},
     snapshot::{FoldJob, Folded, PointOfText, RunId},
 };
@@ -59,10 +62,10 @@ const SNAPSHOT_BOUNDS: Bounds = Bounds {
     types: u32::MAX,
 };
 
-/// A document whose room has a worker.
+/// A document whose room has a worker. What needs the text fails while it is evicted ([`OpenText::load_text`]).
 pub(crate) struct OpenText {
     /// Sealed and pending edits together: what users see.
-    text: Document,
+    text: HeldText,
     /// What signed events contain.
     sealed: StateVector,
     owners: Owners,
@@ -114,7 +117,7 @@ impl OpenText {
     /// The document of a new room.
     pub(crate) fn empty() -> Self {
         Self {
-            text: Document::new(),
+            text: HeldText::new(Document::new()),
             sealed: StateVector::new(),
             owners: Owners::default(),
             pending: Vec::new(),
@@ -164,7 +167,10 @@ impl OpenText {
 
     fn apply_stored(&mut self, room: &RoomId, update: Bytes) -> Result<Update, Unavailable> {
         let update = Update::parse(update).map_err(|error| damaged(room, &error))?;
-        self.text.apply(&update).map_err(|error| damaged(room, &error))?;
+        self.text
+            .get_mut()?
+            .apply(&update)
+            .map_err(|error| damaged(room, &error))?;
         Ok(update)
     }
 
@@ -192,15 +198,16 @@ impl OpenText {
     pub(crate) fn examine(&self, author: &UserId, update: Bytes) -> Result<Examined, RoomError> {
         too_large(update.len(), LIVE_BYTES)?;
         let update = LiveUpdate::parse(update)?;
+        let text = self.text.get()?;
         let past = Past {
-            vector: self.text.state_vector(),
+            vector: text.state_vector(),
             owners: &self.owners,
         };
         let taken = take_live(&update, author.as_str(), &past)?;
         let foreign = taken.foreign.into_values();
         let foreign: BTreeSet<OwnedUserId> = foreign.filter_map(|user| user.try_into().ok()).collect();
         Ok(Examined {
-            update: self.text.only_new(&taken.update),
+            update: text.only_new(&taken.update),
             refused: taken.refused,
             foreign: foreign.into_iter().collect(),
             waits: taken.waits,
@@ -210,7 +217,7 @@ impl OpenText {
     /// Applies an examined edit to the text.
     pub(crate) fn take(&mut self, author: &UserId, update: &Update) -> Result<(), RoomError> {
         too_large(
-            self.text.byte_len().saturating_add(update.wire_len()),
+            self.text.get()?.byte_len().saturating_add(update.wire_len()),
             MAX_DOCUMENT_BYTES,
         )?;
         let ranges = update.ranges();
@@ -221,8 +228,7 @@ impl OpenText {
         if fresh > 0 && self.owners.count().saturating_add(fresh) > MAX_CLIENTS_PER_DOCUMENT {
             return Err(EditRefusal::TooManyClients(self.owners.count()).into());
         }
-        self.apply(update)
-            .map_err(|error| Unavailable::Damaged(error.to_string()))?;
+        self.apply(update)?;
         for client in ranges.into_keys() {
             self.owners.claim(client, author);
         }
@@ -231,12 +237,14 @@ impl OpenText {
     }
 
     /// Applies an update to the text. A separate task compacts a long text: see [`snapshot`].
-    fn apply(&mut self, update: &Update) -> Result<(), ApplyError> {
-        if self.text.byte_len() > MAX_INLINE_COMPACTION_BYTES {
-            self.text.append(update)
+    fn apply(&mut self, update: &Update) -> Result<(), Unavailable> {
+        let text = self.text.get_mut()?;
+        let applied = if text.byte_len() > MAX_INLINE_COMPACTION_BYTES {
+            text.append(update)
         } else {
-            self.text.apply(update)
-        }
+            text.apply(update)
+        };
+        applied.map_err(|error| Unavailable::Damaged(error.to_string()))
     }
 
     /// Records for readers what is new in the text.
@@ -256,16 +264,12 @@ impl OpenText {
     /// Records that readers want the text.
     pub(crate) fn note_wanted(&mut self) {
         self.change.is_wanted = true;
-    }
-
-    /// What was done to the text since the last call.
-    pub(crate) fn take_change(&mut self) -> TextChange {
-        std::mem::take(&mut self.change)
+        self.text.note_used();
     }
 
     /// A copy of the text.
-    pub(crate) fn copy(&self) -> Document {
-        self.text.clone()
+    pub(crate) fn copy(&self) -> Result<Document, Unavailable> {
+        self.text.get().cloned()
     }
 
     /// Writes an applied edit to the journal.
@@ -305,14 +309,9 @@ impl OpenText {
         self.pending.len() >= MAX_JOURNAL_ENTRIES || self.pending_bytes >= MAX_PENDING_BYTES
     }
 
-    /// The state vector of everything acknowledged.
-    pub(crate) fn vector(&self) -> Bytes {
-        Bytes::from(self.text.state_vector().encode())
-    }
-
     /// The update with what is missing from this vector.
-    pub(crate) fn diff(&self, vector: &StateVector) -> Bytes {
-        Bytes::from(self.text.diff(vector))
+    pub(crate) fn diff(&self, vector: &StateVector) -> Result<Bytes, Unavailable> {
+        Ok(self.text.get()?.diff(vector).into())
     }
 
     // --- Sealing -------------------------------------------------------------------------------------------------
@@ -365,8 +364,8 @@ impl OpenText {
         sender: &UserId,
         update: &Update,
     ) -> Result<Update, Unavailable> {
-        let new = self.text.only_new(update);
-        self.apply(update).map_err(|error| damaged(room, &error))?;
+        let new = self.text.get()?.only_new(update);
+        self.apply(update)?;
         self.note_added(&new);
         // A sealed edit has raised it when it was journaled.
         if !new.is_empty() {
@@ -459,15 +458,17 @@ impl OpenText {
         self.note_replaced();
         self.next_version(batch, room);
         // If this server was in the room before, its text is kept: other servers may not have all of it.
-        if let Err(error) = self.text.apply(&update) {
+        let text = self.text.get_mut()?;
+        if let Err(error) = text.apply(&update) {
             tracing::info!(%room, %error, "the snapshot of the other server can't be merged with the text");
-            self.text = Document::from_parsed(&update).map_err(|error| Unavailable::Damaged(error.to_string()))?;
+            *text = Document::from_parsed(&update).map_err(|error| Unavailable::Damaged(error.to_string()))?;
         }
-        let clocks: Vec<(ClientId, u32)> = self.text.state_vector().iter().collect();
+        let encoded = Bytes::from(text.encode());
+        let clocks: Vec<(ClientId, u32)> = text.state_vector().iter().collect();
         self.advance(batch, room, clocks);
         batch.delete_range(&SNAPSHOT_TAIL, &(room,));
         self.clear_tail();
-        self.unwritten = Some(self.text.encode().into());
+        self.unwritten = Some(encoded);
         Ok(())
     }
 }

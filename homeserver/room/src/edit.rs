@@ -206,6 +206,7 @@ impl Worker {
         if access.membership != MembershipState::Join {
             return Err(EditRefusal::NotJoined.into());
         }
+        document.load_text(&shared.reader, &room).await?;
         let examined = document.examine(&edit.user, edit.update);
         // A reader's sync step 2 always repeats all deletions: an update without anything new is no edit and needs no
         // right.
@@ -256,7 +257,7 @@ impl Worker {
 
     /// Answered with the turn's commit: what the vector covers must be on disk first.
     pub(crate) async fn vector(&mut self, commit: &mut PendingCommit, reply: Reply<Bytes>) {
-        match self.document().await.map(|document| document.vector()) {
+        match self.opened_document().await.map(|document| document.vector()) {
             Ok(vector) => commit.answer(reply, vector),
             Err(error) => reply.send(Err(error)),
         }
@@ -264,7 +265,10 @@ impl Worker {
 
     pub(crate) async fn diff(&mut self, vector: &[u8], commit: &mut PendingCommit, reply: Reply<Bytes>) {
         let diff = match parse_vector(vector) {
-            Ok(vector) => self.document().await.map(|document| document.diff(&vector)),
+            Ok(vector) => self
+                .wanted_text()
+                .await
+                .and_then(|document| Ok(document.diff(&vector)?)),
             Err(error) => Err(error),
         };
         match diff {
@@ -290,15 +294,23 @@ impl Worker {
 
     async fn current_text(&mut self) -> Result<CurrentText, RoomError> {
         let is_disputed = self.shared.reader.is_disputed(&self.room).await?;
-        let text = Arc::new(self.document().await?.copy());
+        let text = Arc::new(self.wanted_text().await?.copy()?);
         Ok(CurrentText { text, is_disputed })
     }
 
-    async fn document(&mut self) -> Result<&mut OpenText, RoomError> {
+    /// The document, whose text need not be in memory.
+    async fn opened_document(&mut self) -> Result<&mut OpenText, RoomError> {
         let room = self.room.clone();
         let active = self.open().await?.ok_or_else(|| RoomError::UnknownRoom(room.clone()))?;
+        active.document.as_mut().ok_or(RoomError::NotADocument(room))
+    }
+
+    /// The document with its text, which is published: a client that reads once usually reads again.
+    async fn wanted_text(&mut self) -> Result<&mut OpenText, RoomError> {
+        let room = self.room.clone();
+        let active = self.open_with_text().await?;
+        let active = active.ok_or_else(|| RoomError::UnknownRoom(room.clone()))?;
         let document = active.document.as_mut().ok_or(RoomError::NotADocument(room))?;
-        // A client that reads once usually reads again.
         document.note_wanted();
         Ok(document)
     }

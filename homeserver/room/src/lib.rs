@@ -48,6 +48,7 @@ mod seal;
 mod sealing;
 pub mod send;
 pub mod staging;
+mod stored_text;
 mod tally;
 #[cfg(feature = "testing")]
 pub mod testing;

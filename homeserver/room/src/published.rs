@@ -25,6 +25,8 @@ pub(crate) struct Published {
 
 #[derive(Debug, Default)]
 struct Pending {
+    /// The worker has the text in memory.
+    is_in_memory: bool,
     /// The text is published.
     is_published: bool,
     /// The whole text, which replaces the one that readers have.
@@ -32,6 +34,17 @@ struct Pending {
     /// Updates after it.
     updates: Vec<Update>,
     bytes: usize,
+}
+
+/// Where a reader gets the text of a room from.
+#[derive(Debug)]
+pub(crate) enum Readable {
+    /// This text.
+    Published(Arc<Document>),
+    /// From the worker, which has it in memory.
+    InMemory,
+    /// From the store: nothing of it is in memory.
+    OnDisk,
 }
 
 /// What a turn did to the text.
@@ -51,8 +64,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Published {
+    /// Where the text as of the last commit is.
+    pub(crate) fn readable(&self) -> Readable {
+        match self.read() {
+            Some(text) => Readable::Published(text),
+            None if self.is_in_memory() => Readable::InMemory,
+            None => Readable::OnDisk,
+        }
+    }
+
+    /// Whether the worker has the text in memory.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        lock(&self.pending).is_in_memory
+    }
+
     /// The text as of the last commit; `None` if the worker must be called for it.
-    pub(crate) fn read(&self) -> Option<Arc<Document>> {
+    fn read(&self) -> Option<Arc<Document>> {
         let mut text = lock(&self.text);
         let (whole, updates) = {
             let mut pending = lock(&self.pending);
@@ -82,8 +109,10 @@ impl Published {
     /// after it.
     pub(crate) fn committed(&self, change: TextChange, whole: impl FnOnce() -> Document) {
         let mut pending = lock(&self.pending);
+        pending.is_in_memory = true;
         if change.is_wanted && !pending.is_published || change.is_replaced && pending.is_published {
             *pending = Pending {
+                is_in_memory: true,
                 is_published: true,
                 whole: Some(whole()),
                 ..Pending::default()
@@ -102,8 +131,21 @@ impl Published {
     }
 
     /// Readers call the worker from now on.
-    pub(crate) fn withdraw(&self) {
-        *lock(&self.pending) = Pending::default();
+    fn withdraw(&self) {
+        let is_in_memory = self.is_in_memory();
+        self.drop_text(is_in_memory);
+    }
+
+    /// Readers use the store from now on: the worker has no text in memory.
+    pub(crate) fn evicted(&self) {
+        self.drop_text(false);
+    }
+
+    fn drop_text(&self, is_in_memory: bool) {
+        *lock(&self.pending) = Pending {
+            is_in_memory,
+            ..Pending::default()
+        };
         // If a reader holds the lock, the next reader frees the memory.
         if let Ok(mut text) = self.text.try_lock() {
             *text = None;
@@ -209,11 +251,15 @@ mod tests {
         updates[1..]
             .iter()
             .for_each(|update| published.committed(added(update), no_copy));
-        assert!(published.read().is_none());
+        assert!(matches!(published.readable(), Readable::InMemory));
         assert!(lock(&published.text).is_none());
         published.committed(wanted(), || document(&updates));
         assert!(published.read().is_some());
-        published.withdraw();
-        assert!(published.read().is_none(), "the worker lost its memory");
+        assert!(matches!(published.readable(), Readable::Published(_)));
+        published.evicted();
+        assert!(
+            matches!(published.readable(), Readable::OnDisk),
+            "the worker lost its memory"
+        );
     }
 }

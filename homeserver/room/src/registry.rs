@@ -15,14 +15,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weft_budget::{DailyBudget, Overspent};
-use weft_crdt::Document;
 use weft_store::{Lane, Store};
 
 use crate::{
     ChangeBus, Clock, Identity, Reader, RoomConfig, Unavailable,
     background::Background,
     mailbox::{Command, LocalCommand, LocalReply},
-    published::Published,
+    published::{Published, Readable},
     staging::StagedBytes,
     worker::Worker,
 };
@@ -169,13 +168,22 @@ impl Shared {
         }
     }
 
-    /// The text of a room as of its last commit; `None` if the worker must be called for it.
-    pub(crate) fn published_text(&self, room: &RoomId) -> Option<Arc<Document>> {
+    /// Where the text of a room as of its last commit is.
+    pub(crate) fn readable_text(&self, room: &RoomId) -> Readable {
         let slots = lock(&self.slots);
-        let slot = slots.get(room).filter(|slot| !slot.ended.is_cancelled())?;
+        let Some(slot) = slots.get(room).filter(|slot| !slot.ended.is_cancelled()) else {
+            return Readable::OnDisk;
+        };
         let published = Arc::clone(&slot.published);
         drop(slots);
-        published.read()
+        published.readable()
+    }
+
+    /// The number of documents whose text is in memory.
+    pub(crate) fn texts_in_memory(&self) -> usize {
+        let slots = lock(&self.slots);
+        let running = slots.values().filter(|slot| !slot.ended.is_cancelled());
+        running.filter(|slot| slot.published.is_in_memory()).count()
     }
 
     fn slot(self: &Arc<Self>, room: &RoomId) -> Slot {

@@ -35,6 +35,9 @@ pub struct RoomConfig {
     pub remote_presence: Duration,
     /// A worker without work ends after this time; the room is loaded again when needed.
     pub idle_eviction: Duration,
+    /// The text of a document that was neither edited nor requested from its worker for this time leaves memory; it is
+    /// loaded again when needed.
+    pub text_eviction: Duration,
     /// Updates after a document's snapshot above which a new one is written: opening is quick then.
     pub snapshot_after: u64,
     /// Updates between two checkpoints of a document, at most; the text at any event costs the nearest checkpoint and
@@ -60,6 +63,7 @@ impl Default for RoomConfig {
             seal_remote: Duration::from_millis(50),
             remote_presence: Duration::from_secs(60),
             idle_eviction: Duration::from_secs(300),
+            text_eviction: Duration::from_secs(60),
             snapshot_after: 256,
             checkpoint_after: 500,
             mailbox: 256,
@@ -145,6 +149,12 @@ impl Rooms {
     #[must_use]
     pub fn active(&self) -> usize {
         self.shared.running()
+    }
+
+    /// The number of documents whose text is in memory now.
+    #[must_use]
+    pub fn texts_in_memory(&self) -> usize {
+        self.shared.texts_in_memory()
     }
 
     /// Puts another router between the callers and the rooms of this process: one that knows other processes.

@@ -6,15 +6,17 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use ruma::RoomId;
+use ruma::{RoomId, events::room::member::MembershipState};
 use tokio::sync::oneshot;
 use weft_crdt::StateVector;
 
 use crate::{
-    CurrentText, RoomError, Unavailable,
+    CurrentText, Edit, EditOutcome, RoomError, Unavailable,
     command::{RoomCommand, RoomHint, RoomReply},
     mailbox::{Command, LocalCommand},
+    published::Readable,
     registry::Shared,
+    stored_text::{stored_text, stored_vector},
 };
 
 /// The way to the rooms of this server, wherever they are served.
@@ -34,8 +36,8 @@ pub(crate) struct LocalRouter(pub(crate) Arc<Shared>);
 #[async_trait]
 impl RoomRouter for LocalRouter {
     async fn call(&self, room: &RoomId, command: RoomCommand) -> Result<RoomReply, RoomError> {
-        if let Some(read) = self.read_published(room, &command).await? {
-            return Ok(read);
+        if let Some(answer) = self.answer_without_worker(room, &command).await? {
+            return Ok(answer);
         }
         let has_joined = matches!(command, RoomCommand::Adopt(_));
         let (answer, answered) = oneshot::channel();
@@ -62,16 +64,24 @@ impl RoomRouter for LocalRouter {
 }
 
 impl LocalRouter {
-    /// Reads of a document don't wait for the room's worker if it has published the text.
-    async fn read_published(&self, room: &RoomId, command: &RoomCommand) -> Result<Option<RoomReply>, RoomError> {
+    /// Reads of a document don't wait for the room's worker if it has published the text, and don't start it if
+    /// everything is in the store. An edit without content does not either.
+    async fn answer_without_worker(
+        &self,
+        room: &RoomId,
+        command: &RoomCommand,
+    ) -> Result<Option<RoomReply>, RoomError> {
         let is_disputed = match command {
             // A dispute that begins after this was read is of the next text.
             RoomCommand::Text => self.0.reader.is_disputed(room).await?,
             RoomCommand::Vector | RoomCommand::Diff(_) => false,
+            RoomCommand::Edit(edit) if *edit.update == *EMPTY_UPDATE => return self.edit_nothing(room, edit).await,
             _ => return Ok(None),
         };
-        let Some(text) = self.0.published_text(room) else {
-            return Ok(None);
+        let text = match self.0.readable_text(room) {
+            Readable::Published(text) => text,
+            Readable::InMemory => return Ok(None),
+            Readable::OnDisk => return self.read_stored(room, command).await,
         };
         Ok(match command {
             RoomCommand::Text => Some(CurrentText { text, is_disputed }.into()),
@@ -80,7 +90,32 @@ impl LocalRouter {
             _ => None,
         })
     }
+
+    /// Reads a document of which nothing is in memory; `None` if the worker must load it.
+    async fn read_stored(&self, room: &RoomId, command: &RoomCommand) -> Result<Option<RoomReply>, RoomError> {
+        let reader = &self.0.reader;
+        let bytes = match command {
+            RoomCommand::Vector => stored_vector(reader, room).await?,
+            RoomCommand::Diff(vector) if parse_vector(vector)?.is_empty() => stored_text(reader, room).await?,
+            _ => None,
+        };
+        Ok(bytes.map(RoomReply::Bytes))
+    }
+
+    /// An edit without content; `None` if the worker must refuse it.
+    async fn edit_nothing(&self, room: &RoomId, edit: &Edit) -> Result<Option<RoomReply>, RoomError> {
+        if !matches!(self.0.readable_text(room), Readable::OnDisk) {
+            return Ok(None);
+        }
+        let reader = &self.0.reader;
+        let is_joined = reader.membership(room, &edit.user).await? == MembershipState::Join;
+        let is_document = is_joined && reader.is_document(room).await?;
+        Ok(is_document.then_some(RoomReply::Edited(EditOutcome::NothingNew)))
+    }
 }
+
+/// The update without any content, which an editor without text sends in sync step 2.
+const EMPTY_UPDATE: &[u8] = &[0, 0];
 
 /// A state vector that a client sent.
 pub(crate) fn parse_vector(bytes: &[u8]) -> Result<StateVector, RoomError> {

@@ -170,6 +170,9 @@ impl Worker {
             return Ok(id);
         }
         self.ready(event.state_key.is_some()).await?;
+        if event.kind == event_types::UPDATE {
+            self.open_with_text().await?;
+        }
         let event = self.with_authorising_user(event).await?;
         let target = self.redacted_by(&event).await?;
         // Pending edits are sealed first, so that the order of events is the order that users saw.

@@ -56,6 +56,7 @@ enum Wake {
     Command(Command),
     Portion,
     Seal,
+    EvictText,
     Idle,
     Closed,
 }
@@ -104,6 +105,7 @@ impl Worker {
                 Wake::Command(first) => self.work(Work::Commands(first)).await,
                 Wake::Portion => self.work(Work::Portion).await,
                 Wake::Seal => self.work(Work::Seal).await,
+                Wake::EvictText => self.evict_text(),
                 // The result of a task would be lost with the room's memory.
                 Wake::Idle if self.awaits_task() => self.last_work = Instant::now(),
                 Wake::Idle => self.mailbox.close(),
@@ -123,12 +125,30 @@ impl Worker {
             let command = self.portion_is_next.then(|| self.mailbox.try_recv().ok()).flatten();
             return command.map_or(Wake::Portion, Wake::Command);
         }
-        let due = self.seal_due();
         let idle = self.last_work + self.shared.idle();
+        let (due, wake) = match (self.seal_due(), self.eviction_due()) {
+            (Some(due), _) => (due, Wake::Seal),
+            (None, Some(due)) if due < idle => (due, Wake::EvictText),
+            (None, _) => (idle, Wake::Idle),
+        };
         tokio::select! {
             biased;
             command = self.mailbox.recv() => command.map_or(Wake::Closed, Wake::Command),
-            () = tokio::time::sleep_until(due.unwrap_or(idle)) => if due.is_some() { Wake::Seal } else { Wake::Idle },
+            () = tokio::time::sleep_until(due) => wake,
+        }
+    }
+
+    /// When the text is to leave memory.
+    fn eviction_due(&self) -> Option<Instant> {
+        let active = self.active.as_ref().filter(|active| active.under_way.is_none())?;
+        active.document.as_ref()?.evict_at(self.shared.config.text_eviction)
+    }
+
+    /// Drops the text from memory; connections to the document stay.
+    fn evict_text(&mut self) {
+        if let Some(document) = self.active.as_mut().and_then(|active| active.document.as_mut()) {
+            document.evict();
+            document.publish(&self.published);
         }
     }
 
@@ -139,8 +159,12 @@ impl Worker {
         })
     }
 
+    fn document(&self) -> Option<&OpenText> {
+        self.active.as_ref()?.document.as_ref()
+    }
+
     fn seal_due(&self) -> Option<Instant> {
-        let (first, last) = self.active.as_ref()?.document.as_ref()?.waiting()?;
+        let (first, last) = self.document()?.waiting()?;
         Some(self.shared.seal_due(&self.room, first, last))
     }
 
@@ -166,6 +190,9 @@ impl Worker {
             self.seal(&mut commit);
         }
         self.commit(commit).await;
+        if self.document().is_some_and(OpenText::is_outdated) {
+            self.forget();
+        }
         self.last_work = Instant::now();
         if self.active.is_none() && self.mailbox.is_empty() {
             // The room does not exist here, or it must be loaded again: there is no reason to stay in memory.
@@ -290,18 +317,14 @@ impl Worker {
     fn forget(&mut self) {
         self.active = None;
         self.reconciliation.forget_schedule();
-        self.published.withdraw();
+        self.published.evicted();
     }
 
     /// Publishes what the turn did to the text.
     fn publish(&mut self) {
-        let document = self.active.as_mut().and_then(|active| active.document.as_mut());
-        match document {
-            Some(document) => {
-                let change = document.take_change();
-                self.published.committed(change, || document.copy());
-            }
-            None => self.published.withdraw(),
+        match self.active.as_mut().and_then(|active| active.document.as_mut()) {
+            Some(document) => document.publish(&self.published),
+            None => self.published.evicted(),
         }
     }
 
@@ -317,6 +340,17 @@ impl Worker {
         if self.active.is_none() {
             let ours = self.shared.identity.server_name();
             self.active = ActiveRoom::load(&self.shared.reader, ours, &self.room).await?;
+        }
+        Ok(self.active.as_mut())
+    }
+
+    /// The room, loaded if necessary, with the text of its document.
+    pub(crate) async fn open_with_text(&mut self) -> Result<Option<&mut ActiveRoom>, Unavailable> {
+        if self.open().await?.is_none() {
+            return Ok(None);
+        }
+        if let Some(active) = self.active.as_mut() {
+            active.load_text(&self.shared.reader).await?;
         }
         Ok(self.active.as_mut())
     }

@@ -12,6 +12,8 @@ mod checkpoints;
 mod departed;
 #[path = "federation/disputes.rs"]
 mod disputes;
+#[path = "federation/evicted.rs"]
+mod evicted;
 #[path = "federation/fences.rs"]
 mod fences;
 #[path = "federation/gate.rs"]

@@ -1,5 +1,5 @@
-//! Logs the usage of each budget and the figures of the durable jobs: on SIGUSR1, and the budgets also periodically at
-//! level debug. Must not change a budget.
+//! Logs the usage of each budget, what rooms hold in memory and the figures of the durable jobs: on SIGUSR1, and the
+//! budgets also periodically at level debug. Must not change a budget.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,8 @@ pub(super) async fn report(budgets: Arc<Budgets>, rooms: Rooms, mut requested: S
             }
         }
         if requested {
+            let (active, texts) = (rooms.active(), rooms.texts_in_memory());
+            tracing::info!(active, texts, "rooms in memory");
             report_jobs(&rooms).await;
         }
     }

@@ -255,10 +255,10 @@ impl OpenText {
         room: &RoomId,
         new: Replacement,
     ) -> Result<(Document, VectorsAfter), Unavailable> {
+        let before = std::mem::replace(self.text.get_mut()?, new.text);
         self.note_replaced();
         self.next_version(batch, room);
         batch.append(new.rows);
-        let before = std::mem::replace(&mut self.text, new.text);
         self.owners = new.owners;
         self.sealed = new.sealed;
         self.group = new.group;
@@ -275,7 +275,8 @@ impl OpenText {
         }
         self.put_snapshot(batch, room, snapshot);
         for edit in &self.pending {
-            self.text.apply(&edit.update).map_err(|error| damaged(room, &error))?;
+            let text = self.text.get_mut()?;
+            text.apply(&edit.update).map_err(|error| damaged(room, &error))?;
             for client in edit.update.ranges().into_keys() {
                 self.owners.claim(client, &edit.author);
             }
@@ -285,7 +286,7 @@ impl OpenText {
 
     /// Whether the text differs from what it was. Two encodings of one text may count as different.
     pub(crate) fn differs_from(&self, before: &Document) -> bool {
-        !self.text.has_same_bytes(before)
+        self.text.get().is_ok_and(|text| !text.has_same_bytes(before))
     }
 }
 

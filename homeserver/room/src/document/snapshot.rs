@@ -17,7 +17,7 @@ use weft_store::{
     },
 };
 
-use super::OpenText;
+use super::{OpenText, held::HeldText};
 use crate::{Reader, Unavailable, reader::damaged};
 
 /// The tail is merged into the snapshot when it has more rows than configured, or one row for each of these bytes of
@@ -174,6 +174,39 @@ pub(super) fn parts_of(room: &RoomId, generation: u64, text: &Bytes) -> Vec<Batc
         .collect()
 }
 
+/// The stored snapshot, with the generation and the number of its parts, if it has parts.
+pub(super) async fn read_snapshot(
+    reader: &Reader,
+    room: &RoomId,
+) -> Result<Option<(Option<(u64, u32)>, Bytes)>, Unavailable> {
+    let store = reader.store();
+    let (generation, count) = match store.get(&SNAPSHOT, &(room,)).await? {
+        None => return Ok(None),
+        Some(SnapshotRow::Whole(text)) => return Ok(Some((None, text))),
+        Some(SnapshotRow::Parts { generation, parts }) => (generation, parts),
+    };
+    let parts = store.get_many(&SNAPSHOT_PARTS, (0..count).map(|part| (room, generation, part)));
+    let mut found: Vec<Bytes> = parts.await?.into_iter().flatten().collect();
+    if found.len() < usize::try_from(count).unwrap_or(usize::MAX) {
+        let found = found.len();
+        return Err(damaged(
+            room,
+            &format_args!("{found} of {count} parts of the snapshot exist"),
+        ));
+    }
+    let text = match found.len() {
+        1 => found.remove(0),
+        _ => found.concat().into(),
+    };
+    Ok(Some((Some((generation, count)), text)))
+}
+
+/// The updates after the stored snapshot, in order.
+pub(super) async fn read_tail(reader: &Reader, room: &RoomId) -> Result<Vec<Bytes>, Unavailable> {
+    let rows = reader.store().scan_all(SNAPSHOT_TAIL.under(&(room,))).await?;
+    Ok(rows.into_iter().map(|(_, update)| update).collect())
+}
+
 /// What is written as the snapshot.
 #[derive(Clone)]
 pub(super) struct NewSnapshot {
@@ -189,34 +222,21 @@ pub(super) struct NewSnapshot {
 impl OpenText {
     pub(super) async fn load_snapshot(&mut self, reader: &Reader, room: &RoomId) -> Result<(), Unavailable> {
         let store = reader.store();
-        let row = store.get(&SNAPSHOT, &(room,)).await?;
         let unfinished = store.scan_all(UNFINISHED_SNAPSHOTS.under(&(room,))).await?;
         self.snapshot.left_over = unfinished.into_iter().map(|((_, generation), ())| generation).collect();
         let highest = store.scan(SNAPSHOT_PARTS.under(&(room,)).reversed().limit(1)).await?;
         self.snapshot.next = highest
             .first()
             .map_or(0, |((_, generation, _), _)| generation.saturating_add(1));
-        let text = match row {
-            None => return Ok(()),
-            Some(SnapshotRow::Whole(text)) => text,
-            Some(SnapshotRow::Parts { generation, parts }) => {
-                let found = store.scan_all(SNAPSHOT_PARTS.under(&(room, generation))).await?;
-                let count = usize::try_from(parts).unwrap_or(usize::MAX);
-                if found.len() < count {
-                    let found = found.len();
-                    return Err(damaged(
-                        room,
-                        &format_args!("{found} of {parts} parts of the snapshot exist"),
-                    ));
-                }
-                self.snapshot.parts = Some((generation, parts));
-                let parts: Vec<Bytes> = found.into_iter().take(count).map(|(_, part)| part).collect();
-                self.load_checkpoints(reader, room, generation).await?;
-                Bytes::from(parts.concat())
-            }
+        let Some((parts, text)) = read_snapshot(reader, room).await? else {
+            return Ok(());
         };
+        self.snapshot.parts = parts;
+        if let Some((generation, _)) = parts {
+            self.load_checkpoints(reader, room, generation).await?;
+        }
         self.tail.snapshot_bytes = text.len();
-        self.text = Document::from_update(text).map_err(|error| damaged(room, &error))?;
+        self.text = HeldText::new(Document::from_update(text).map_err(|error| damaged(room, &error))?);
         Ok(())
     }
 
@@ -374,6 +394,7 @@ impl OpenText {
         if self.snapshot.folding.is_some() || !self.pending.is_empty() || !self.tail.is_long(rows) {
             return None;
         }
+        let text = self.text.get().ok()?.clone();
         let (run, generation) = (RunId::default(), self.snapshot.next);
         self.snapshot.next = generation.saturating_add(1);
         self.snapshot.folding = Some(Folding {
@@ -384,7 +405,7 @@ impl OpenText {
         });
         Some(FoldJob {
             run,
-            text: self.text.clone(),
+            text,
             generation,
             point: point(),
             seq: self.seq,
@@ -468,8 +489,11 @@ impl OpenText {
         // The copy is the smaller text.
         let mut text = job.text;
         let is_up_to_date = since.is_some_and(|since| since.iter().all(|update| text.append(update).is_ok()));
-        if is_up_to_date && text.state_vector() == self.text.state_vector() {
-            self.text = text;
+        if let HeldText::Loaded { text: longer, .. } = &mut self.text
+            && is_up_to_date
+            && text.state_vector() == longer.state_vector()
+        {
+            *longer = text;
         }
         true
     }

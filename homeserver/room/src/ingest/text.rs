@@ -89,6 +89,9 @@ impl MergeSession<'_> {
         } else {
             Judgement::NothingNew
         };
+        if matches!(judgement, Judgement::Admitted { .. }) {
+            self.active.load_text(self.reader).await?;
+        }
         let after = match judgement {
             Judgement::Admitted { update, ranges } if self.merge(pdu, &update, &ranges)? => {
                 let clocks = ranges.iter().map(|(client, (_, to))| (*client, *to));
@@ -209,6 +212,7 @@ impl MergeSession<'_> {
             tracing::info!(%room, comparisons, "decided between claims to the same clocks");
         }
         self.vectors.of.clear();
+        self.active.load_text(self.reader).await?;
         self.active.note_rebuilt(&mut self.commit.batch, &new.decided, began);
         let Some(document) = self.active.document.as_mut() else {
             return Ok(());

@@ -171,6 +171,7 @@ struct Inner {
     servers: Mutex<HashMap<OwnedServerName, Server>>,
     wire: Arc<Wire>,
     clock: Arc<RuntimeClock>,
+    text_eviction: Duration,
 }
 
 struct TestPeers(OnceLock<Weak<Inner>>);
@@ -333,6 +334,7 @@ impl Inner {
             seal_idle: Duration::from_millis(20),
             seal_max: Duration::from_millis(40),
             staged_bytes_per_room: STAGED_BYTES,
+            text_eviction: self.text_eviction,
             ..RoomConfig::default()
         };
         let sink = Sink {
@@ -368,10 +370,16 @@ impl Inner {
 
 impl Net {
     pub async fn new(names: &[&str]) -> Self {
+        Self::with_text_eviction(names, RoomConfig::default().text_eviction).await
+    }
+
+    /// Servers whose texts leave memory after this time.
+    pub async fn with_text_eviction(names: &[&str], text_eviction: Duration) -> Self {
         let inner = Arc::new(Inner {
             servers: Mutex::default(),
             wire: Arc::default(),
             clock: Arc::new(RuntimeClock::distinct(1_800_000_000_000)),
+            text_eviction,
         });
         for name in names {
             inner

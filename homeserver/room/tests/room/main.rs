@@ -12,6 +12,7 @@ mod crash;
 mod create;
 mod editing;
 mod editor;
+mod eviction;
 mod harness;
 mod reading;
 mod routing;

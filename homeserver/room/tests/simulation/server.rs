@@ -276,11 +276,12 @@ async fn perform(
     }
 }
 
-/// Snapshots are written after few updates, so that each run has checkpoints.
+/// Snapshots are written after few updates, so that each run has checkpoints, and texts leave memory after a short pause.
 fn config() -> RoomConfig {
     RoomConfig {
         snapshot_after: 2,
         checkpoint_after: 6,
+        text_eviction: Duration::from_millis(700),
         ..RoomConfig::default()
     }
 }
