@@ -63,12 +63,10 @@ fn bad_state(reason: impl Into<String>) -> RoomError {
     AdoptRefusal::BadState { reason: reason.into() }.into()
 }
 
-impl From<Undecided> for RoomError {
-    fn from(undecided: Undecided) -> Self {
-        match undecided {
-            Undecided::Unavailable(error) => Self::Unavailable(error),
-            other => bad_state(other.to_string()),
-        }
+fn undecided(undecided: Undecided) -> RoomError {
+    match undecided {
+        Undecided::Unavailable(error) => error.into(),
+        other => bad_state(other.to_string()),
     }
 }
 
@@ -124,7 +122,9 @@ impl Worker {
                 false => Err(AdoptRefusal::Overtaken.into()),
             };
         }
-        let (authorized, before) = decide(&session, joined.event, Some(state), None).await?;
+        let (authorized, before) = decide(&session, joined.event, Some(state), None)
+            .await
+            .map_err(undecided)?;
         if let Verdict::Rejected { reason } | Verdict::SoftFailed { reason } = authorized.verdict() {
             return Err(bad_state(format!("the join is not allowed: {reason}")));
         }
