@@ -172,6 +172,20 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         "weft-load",
         &["weft-wire", "weft-crdt", "weft-conformance-tests"],
     ),
+    // Only tests depend on it.
+    (
+        "homeserver/testkit",
+        "weft-testkit",
+        &[
+            "weft-wire",
+            "weft-dag",
+            "weft-store",
+            "weft-clock",
+            "weft-room",
+            "weft-fanout",
+            "weft-accounts",
+        ],
+    ),
     ("tools/demo", "weft-demo", &[]),
     ("xtask", "xtask", &[]),
 ];

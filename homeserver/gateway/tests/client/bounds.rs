@@ -179,10 +179,15 @@ async fn an_erased_account_leaves_no_data() {
     world
         .ok("POST", "/_matrix/client/v3/account/deactivate", &alice, body)
         .await;
-    let kept = world.accounts.account_data(&alice.user, None, "org.example.x").await;
+    let kept = world
+        .server
+        .accounts
+        .account_data(&alice.user, None, "org.example.x")
+        .await;
     assert_eq!(kept.unwrap(), None);
     assert!(
         world
+            .server
             .accounts
             .account_data_since(&alice.user, 0, u64::MAX)
             .await
@@ -244,7 +249,7 @@ async fn the_event_bytes_of_a_user_are_limited_per_day_on_every_endpoint() {
     world.ok("POST", &path(&format!("join/{room}")), &bob, json!({})).await;
     // As much becomes available again in the time of one request.
     let use_up = || {
-        let (budget, now) = (world.rooms.event_bytes(), std::time::Instant::now());
+        let (budget, now) = (world.server.rooms.event_bytes(), std::time::Instant::now());
         let left = MAX_EVENT_BYTES_PER_USER_AND_DAY - budget.spent_by(&alice.user, now);
         budget.spend(&alice.user, left, now).unwrap();
     };

@@ -18,7 +18,7 @@ async fn a_failing_disk_gives_503_until_it_works_again() {
         format!("/_matrix/client/v3/rooms/{room}/state"),
         format!("/_matrix/client/v3/profile/{}", alice.user),
     ];
-    world.disk.fail_reads(true);
+    world.server.disk.fail_reads(true);
     for path in &paths {
         let (status, answer) = world.ask("GET", path, Some(&alice.token), Value::Null).await;
         assert_eq!(
@@ -27,7 +27,7 @@ async fn a_failing_disk_gives_503_until_it_works_again() {
             "{path}: {answer}"
         );
     }
-    world.disk.fail_reads(false);
+    world.server.disk.fail_reads(false);
     for path in &paths {
         world.get(path, &alice).await;
     }
@@ -38,7 +38,7 @@ async fn after_a_failed_fsync_reads_work_and_writes_are_503() {
     let world = World::new().await;
     let alice = world.person("alice").await;
     let room = world.room(&alice, json!({})).await;
-    world.disk.fail_next_sync();
+    world.server.disk.fail_next_sync();
     let message = json!({"msgtype": "m.text", "body": "lost"});
     let writes = [
         (

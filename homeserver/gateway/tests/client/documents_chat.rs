@@ -24,7 +24,12 @@ async fn updates_of_a_document_are_shown_only_if_the_filter_names_them() {
         session: ConnectionId::new(Incarnation(1), 1),
         update: H.into(),
     };
-    world.rooms.edit(&RoomId::parse(&room).unwrap(), edit).await.unwrap();
+    world
+        .server
+        .rooms
+        .edit(&RoomId::parse(&room).unwrap(), edit)
+        .await
+        .unwrap();
     let chat = world.send_text(&room, &alice, "I wrote an h").await;
 
     let since = begun["next_batch"].as_str();

@@ -23,7 +23,7 @@ pub(crate) async fn signed(
     prev_events: Vec<OwnedEventId>,
     draft: EventDraft<'_>,
 ) -> Verified {
-    let state = world.rooms.reader().state(room).await.unwrap().unwrap();
+    let state = world.server.rooms.reader().state(room).await.unwrap().unwrap();
     let content = testing::object(draft.content);
     let placement = Placement {
         prev_events,
@@ -56,20 +56,20 @@ fn verified(json: &str, version: &RoomVersion) -> Verified {
 pub(crate) async fn receive(world: &World, event: Verified) -> OwnedEventId {
     let (room, id) = (event.pdu().room_id().to_owned(), event.pdu().event_id().to_owned());
     let origin = event.pdu().sender().server_name().to_owned();
-    world.rooms.receive(&origin, vec![event]).await.unwrap();
+    world.server.rooms.receive(&origin, vec![event]).await.unwrap();
     until_in_place(world, &room, &id).await;
     id
 }
 
 pub(crate) async fn until_in_place(world: &World, room: &RoomId, event: &EventId) {
-    while world.rooms.reader().order(room, event).await.unwrap().is_none() {
+    while world.server.rooms.reader().order(room, event).await.unwrap().is_none() {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
 }
 
 /// Sends an event after this server's forward extremities.
 pub(crate) async fn send(world: &World, room: &RoomId, draft: EventDraft<'_>) -> OwnedEventId {
-    let ends = world.rooms.reader().extremities(room).await.unwrap();
+    let ends = world.server.rooms.reader().extremities(room).await.unwrap();
     let event = signed(world, room, ends, draft).await;
     receive(world, event).await
 }

@@ -87,7 +87,7 @@ impl Peer {
                 snapshot: None,
             }
         };
-        world.rooms.adopt(joined).await.unwrap();
+        world.server.rooms.adopt(joined).await.unwrap();
     }
 
     fn state_of(room: &testing::World, prev: &[OwnedEventId]) -> StateIds {

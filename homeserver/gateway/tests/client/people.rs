@@ -76,6 +76,7 @@ async fn operators_register_accounts_with_the_shared_secret() {
     assert_eq!(status, 200);
     assert!(
         world
+            .server
             .accounts
             .account(ruma::user_id!("@root:alpha.example"))
             .await
@@ -174,7 +175,16 @@ async fn sensitive_operations_require_the_password_again() {
         401
     );
     let room = ruma::RoomId::parse(room).unwrap();
-    assert!(world.rooms.reader().joined_members(&room).await.unwrap().is_empty());
+    assert!(
+        world
+            .server
+            .rooms
+            .reader()
+            .joined_members(&room)
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 enum Who {

@@ -12,7 +12,7 @@ async fn device(world: &World, who: &Person, id: &str) -> Person {
         id: Some(id.into()),
         ..NewDevice::default()
     };
-    let session = world.accounts.begin_session(&who.user, device).await.unwrap();
+    let session = world.server.accounts.begin_session(&who.user, device).await.unwrap();
     Person {
         user: who.user.clone(),
         token: session.access_token,

@@ -258,7 +258,7 @@ async fn an_out_of_band_invitation_ends_with_a_visible_leave() {
         stripped: Vec::new(),
         user: bob.user.clone(),
     };
-    world.rooms.invited(invited).await.unwrap();
+    world.server.rooms.invited(invited).await.unwrap();
     let since = token(&world, &bob).await;
     let leave = format!("/_matrix/client/v3/rooms/{}/leave", last.room_id());
     world.ok("POST", &leave, &bob, json!({})).await;

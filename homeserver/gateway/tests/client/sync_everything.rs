@@ -104,11 +104,11 @@ async fn act(world: &World, room: &str, who: &Person, act: &Act, n: usize) {
             );
         }
         Act::SlowDisk => {
-            world.disk.pause_syncs();
+            world.server.disk.pause_syncs();
             for _ in 0..50 {
                 tokio::task::yield_now().await;
             }
-            world.disk.resume_syncs();
+            world.server.disk.resume_syncs();
         }
         Act::Nothing => tokio::task::yield_now().await,
     }

@@ -113,7 +113,7 @@ async fn a_token_is_valid_after_a_restart_and_nothing_is_repeated() {
         let (mut since, _) = sync(&world, &alice, None).await;
         for round in 0..3 {
             let before = world.send_text(&all[round], &alice, "before").await;
-            world = World::start(&world.disk, false).await;
+            world = World::start(&world.server.disk, false).await;
             let after = world.send_text(&all[round + 1], &alice, "after").await;
             let (next, events) = sync(&world, &alice, Some(&since)).await;
             let events: BTreeSet<String> = events.into_iter().collect();
@@ -130,7 +130,7 @@ async fn in_a_new_era_the_client_begins_anew() {
         let alice = world.person("alice").await;
         let all = rooms(&world, &alice, 3).await;
         let (since, _) = sync(&world, &alice, None).await;
-        let world = World::start(&world.disk, true).await;
+        let world = World::start(&world.server.disk, true).await;
         let body = world.sync(&alice, Some(&since), "").await;
         let joined = body["rooms"]["join"].as_object().unwrap();
         assert_eq!(joined.len(), all.len());
@@ -148,8 +148,8 @@ async fn a_token_ahead_of_the_process_waits_and_does_not_begin_anew() {
     let world = World::with_lanes(LANES).await;
     let alice = world.person("alice").await;
     let room = rooms(&world, &alice, 1).await.remove(0);
-    let behind = world.disk.copy();
-    let world = World::start(&world.disk, false).await;
+    let behind = world.server.disk.copy();
+    let world = World::start(&world.server.disk, false).await;
     world.send_text(&room, &alice, "ahead").await;
     let (since, _) = sync(&world, &alice, None).await;
 
@@ -182,7 +182,7 @@ async fn typing_is_told_anew_after_a_restart_and_no_user_types_for_ever() {
     assert_eq!(list(&body), json!([bob.user]));
     let typing = token(&body);
 
-    let world = World::start(&world.disk, false).await;
+    let world = World::start(&world.server.disk, false).await;
     let body = world.sync(&alice, Some(&typing), "").await;
     assert_eq!(
         list(&body),

@@ -1,7 +1,6 @@
 //! One server in this process, and users who call its router.
 
 use std::{
-    collections::BTreeSet,
     num::NonZeroU32,
     sync::{Arc, Mutex},
     time::Duration,
@@ -10,15 +9,11 @@ use std::{
 use async_trait::async_trait;
 use axum::{Router, body::Body};
 use http_body_util::BodyExt;
-use ruma::{
-    OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, ServerName, UserId,
-    events::room::member::MembershipState,
-};
+use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId};
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
-use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
-use weft_dag::Signer;
-use weft_fanout::{EduSink, Ephemeral, Fanout, Member, MembershipView, Presence};
+use weft_accounts::NewAccount;
+use weft_fanout::{Ephemeral, Presence};
 use weft_federation::Initiator;
 use weft_gateway::{
     client::{ClientPorts, ClientSettings, Registration, Remote, router, with_fallbacks},
@@ -28,53 +23,11 @@ use weft_gateway::{
     public_rooms::PublicRoomsQuery,
     ratelimit::UserLimiter,
 };
-use weft_room::{
-    ChangeBus as _, Interest, LocalBus, NewEvent, Peers, Ports, RoomConfig, Rooms, SystemClock,
-    testing::{FixedIdentity, NoPeers},
-};
-use weft_store::{Lanes, OpenOptions, Store, memory::MemoryDisk};
+use weft_room::{NewEvent, Peers, Rooms, SystemClock, testing::NoPeers};
+use weft_store::{Lanes, OpenOptions, memory::MemoryDisk};
+use weft_testkit::{NoEdus, ServerSetup, TestServer};
 
-/// Sends nothing to other servers.
-struct Noop;
-
-impl EduSink for Noop {
-    fn send(&self, _: &RoomId, _: &[OwnedServerName], _: &'static str, _: Value, _: Option<String>) {}
-}
-
-struct Members(Rooms);
-
-#[async_trait]
-impl MembershipView for Members {
-    async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member> {
-        let membership = self.0.reader().membership(room, user).await.ok()?;
-        (membership == MembershipState::Join).then(Member::default)
-    }
-
-    async fn local_members(&self, room: &RoomId) -> Vec<OwnedUserId> {
-        self.0.reader().joined_members(room).await.unwrap_or_default()
-    }
-
-    async fn remote_servers(&self, _: &RoomId) -> Vec<OwnedServerName> {
-        Vec::new()
-    }
-
-    async fn rooms_of(&self, user: &UserId) -> Vec<OwnedRoomId> {
-        let rows = self.0.reader().rooms_of(user).await.unwrap_or_default();
-        let joined = rows.into_iter().filter(|row| row.membership == MembershipState::Join);
-        joined.map(|row| row.room).collect()
-    }
-
-    async fn companions(&self, user: &UserId, others: &[OwnedUserId]) -> BTreeSet<OwnedUserId> {
-        let mut companions = BTreeSet::new();
-        for room in self.rooms_of(user).await {
-            let members = self.local_members(&room).await;
-            companions.extend(members.into_iter().filter(|member| others.contains(member)));
-        }
-        companions
-    }
-
-    fn remote_presence(&self, _: &RoomId) {}
-}
+pub(crate) use weft_testkit::Person;
 
 /// Recorded requests to other servers.
 #[derive(Default)]
@@ -166,18 +119,9 @@ fn named(initiator: &Initiator) -> String {
     }
 }
 
-/// A logged-in user.
-#[derive(Clone, Debug)]
-pub(crate) struct Person {
-    pub(crate) user: OwnedUserId,
-    pub(crate) token: String,
-}
-
 #[derive(Clone)]
 pub(crate) struct World {
-    pub(crate) disk: MemoryDisk,
-    pub(crate) rooms: Rooms,
-    pub(crate) accounts: Accounts,
+    pub(crate) server: TestServer,
     pub(crate) asked: Arc<Asked>,
     router: Router,
 }
@@ -240,38 +184,33 @@ impl World {
         options: OpenOptions,
         (registration, limiter, peers): (Registration, UserLimiter, Arc<dyn Peers>),
     ) -> Self {
-        let disk = disk.clone();
-        let store = Store::open_with(disk.open(), options).await.unwrap();
-        let name: OwnedServerName = "alpha.example".try_into().unwrap();
-        let signer = Arc::new(Signer::from_seed(name.clone(), &[7; 32], "1").unwrap());
-        let fanout = Fanout::new();
-        let bus = LocalBus::new();
-        tokio::spawn(fanout.clone().follow(bus.subscribe(Interest::All)));
-        let ports = Ports {
-            changes: Arc::new(bus),
+        let server = TestServer::start(ServerSetup {
+            disk: disk.clone(),
+            options,
             peers,
-            clock: Arc::new(SystemClock),
-        };
-        let rooms = Rooms::start(
-            RoomConfig::default(),
-            store.clone(),
-            Arc::new(FixedIdentity(signer)),
-            ports,
-        );
-        let clock = Arc::new(weft_accounts::SystemClock);
-        let accounts = Accounts::with_cost(store.clone(), name.clone(), clock, PasswordCost::Minimal);
-        let membership_view: Arc<dyn MembershipView> = Arc::new(Members(rooms.clone()));
+            ..ServerSetup::default()
+        })
+        .await;
+        let TestServer {
+            rooms,
+            accounts,
+            fanout,
+            store,
+            ..
+        } = server.clone();
+        let view = server.membership_view();
+        let clock = Arc::new(SystemClock);
         let ephemeral = Ephemeral::new(
             store.clone(),
             fanout.clone(),
-            Arc::clone(&membership_view),
-            Arc::new(Noop),
-            Arc::new(SystemClock),
+            Arc::clone(&view),
+            Arc::new(NoEdus),
+            clock.clone(),
         );
-        let presence = Presence::new(name.clone(), membership_view, Arc::new(Noop), Arc::new(SystemClock));
+        let presence = Presence::new(server.name.clone(), view, Arc::new(NoEdus), clock);
         let asked = Arc::new(Asked::default());
         let settings = ClientSettings {
-            server_name: name,
+            server_name: server.name.clone(),
             registration,
             shared_secret: SECRET.to_owned(),
             client_base_url: Some("https://alpha.example".to_owned()),
@@ -300,13 +239,7 @@ impl World {
             settings,
         });
         let router = with_fallbacks(router.merge(documents));
-        Self {
-            disk,
-            rooms,
-            accounts,
-            asked,
-            router,
-        }
+        Self { server, asked, router }
     }
 
     pub(crate) async fn person(&self, name: &str) -> Person {
@@ -316,12 +249,7 @@ impl World {
             admin: false,
             display_name: None,
         };
-        let user = self.accounts.register(account).await.unwrap();
-        let session = self.accounts.begin_session(&user, NewDevice::default()).await.unwrap();
-        Person {
-            user,
-            token: session.access_token,
-        }
+        Person::register(&self.server.accounts, account).await
     }
 
     /// Sends a request; returns status and body.

@@ -5,22 +5,20 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::{Router, body::Body};
 use http_body_util::BodyExt;
-use ruma::{OwnedUserId, RoomId, UserId};
+use ruma::{RoomId, UserId};
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
-use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
-use weft_dag::Signer;
+use weft_accounts::{Accounts, NewAccount};
 use weft_gateway::{
     documents::{ContentReads, DocumentPorts, Invitations, router},
     errors::ApiResult,
     membership_lock::MembershipLocks,
     ratelimit::UserLimiter,
 };
-use weft_room::{
-    LocalBus, NewEvent, Ports, RoomConfig, Rooms, SystemClock,
-    testing::{FixedIdentity, NoPeers},
-};
-use weft_store::{Store, memory::MemoryEngine};
+use weft_room::{NewEvent, Rooms};
+use weft_testkit::{ServerSetup, TestServer};
+
+pub use weft_testkit::Person;
 
 /// Invites local users; this test has no others.
 struct LocalInvitations(Rooms);
@@ -53,11 +51,6 @@ fn membership(sender: &UserId, user: &UserId, membership: &str) -> NewEvent {
     }
 }
 
-pub struct Person {
-    pub user: OwnedUserId,
-    pub token: String,
-}
-
 pub struct Answer {
     pub status: u16,
     /// Its content type.
@@ -74,17 +67,8 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        let store = Store::open(MemoryEngine::new()).await.unwrap();
-        let signer = Signer::from_seed("alpha.example".try_into().unwrap(), &[7; 32], "1").unwrap();
-        let name = signer.server_name().to_owned();
-        let ports = Ports {
-            changes: Arc::new(LocalBus::new()),
-            peers: Arc::new(NoPeers),
-            clock: Arc::new(SystemClock),
-        };
-        let identity = Arc::new(FixedIdentity(Arc::new(signer)));
-        let rooms = Rooms::start(RoomConfig::default(), store.clone(), identity, ports);
-        let accounts = Accounts::with_cost(store, name, Arc::new(weft_accounts::SystemClock), PasswordCost::Minimal);
+        let server = TestServer::start(ServerSetup::default()).await;
+        let TestServer { rooms, accounts, .. } = server.clone();
         let api = router(DocumentPorts {
             rooms: rooms.clone(),
             accounts: accounts.clone(),
@@ -103,12 +87,7 @@ impl World {
             admin: false,
             display_name: Some(name.to_uppercase()),
         };
-        let user = self.accounts.register(account).await.unwrap();
-        let session = self.accounts.begin_session(&user, NewDevice::default()).await.unwrap();
-        Person {
-            user,
-            token: session.access_token,
-        }
+        Person::register(&self.accounts, account).await
     }
 
     /// Returns status and body; a body that is not JSON is returned as a list of bytes.

@@ -67,11 +67,11 @@ async fn an_edit_is_acknowledged_only_when_it_is_on_disk() {
     let mut socket = world.socket("anything", None).await.unwrap();
     socket.send_frame(frame(room.as_str(), token(&alice.token))).await;
     assert!(!scope(&mut socket, room.as_str()).await);
-    world.disk.pause_syncs();
+    world.server.disk.pause_syncs();
     socket.send_frame(frame(room.as_str(), update(&letter(1, 0)))).await;
     let early = tokio::time::timeout(Duration::from_millis(300), socket.receive()).await;
     assert!(early.is_err(), "acknowledged before it was on disk: {early:?}");
-    world.disk.resume_syncs();
+    world.server.disk.resume_syncs();
     assert!(status(&mut socket, room.as_str()).await);
 }
 
@@ -253,7 +253,7 @@ async fn a_stopping_server_closes_sockets_with_a_temporary_code() {
     let mut socket = world.socket("anything", None).await.unwrap();
     socket.send_frame(frame(room.as_str(), token(&alice.token))).await;
     scope(&mut socket, room.as_str()).await;
-    world.fanout.stop();
+    world.server.fanout.stop();
     loop {
         if let Received::Closed(code) = socket.receive().await {
             assert_eq!(code, 4500);
@@ -424,7 +424,7 @@ async fn a_refused_change_gets_a_notice_and_later_edits_are_acknowledged() {
     socket.send_frame(frame(room.as_str(), update(&letter(1, 2)))).await;
     assert!(status(&mut socket, room.as_str()).await);
     assert!(status(&mut socket, room.as_str()).await);
-    let content = world.rooms.content(&room, None).await.unwrap();
+    let content = world.server.rooms.content(&room, None).await.unwrap();
     let content = weft_crdt::Update::parse(content).unwrap();
     assert_eq!(content.ranges().into_values().collect::<Vec<_>>(), [(0, 3)]);
     assert_eq!(content.delete_set().iter().collect::<Vec<_>>(), [(1.into(), 1, 2)]);
@@ -487,21 +487,31 @@ async fn a_newer_token_replaces_the_first() {
         refreshable: true,
         ..Default::default()
     };
-    let first = world.accounts.begin_session(&alice.user, device()).await.unwrap();
+    let first = world
+        .server
+        .accounts
+        .begin_session(&alice.user, device())
+        .await
+        .unwrap();
     let mut socket = world.socket("anything", None).await.unwrap();
     socket
         .send_frame(frame(room.as_str(), token(&first.access_token)))
         .await;
     scope(&mut socket, room.as_str()).await;
-    let newer = world.accounts.refresh(&first.refresh_token.unwrap()).await.unwrap();
+    let newer = world
+        .server
+        .accounts
+        .refresh(&first.refresh_token.unwrap())
+        .await
+        .unwrap();
     socket
         .send_frame(frame(room.as_str(), token(&newer.access_token)))
         .await;
     assert!(!scope(&mut socket, room.as_str()).await);
     // Checking it did not use it: the first one still works.
-    world.accounts.peek(&first.access_token).await.unwrap();
+    world.server.accounts.peek(&first.access_token).await.unwrap();
     // Now it is used on another connection, which ends the first; then rights change.
-    world.accounts.authenticate(&newer.access_token).await.unwrap();
+    world.server.accounts.authenticate(&newer.access_token).await.unwrap();
     world.admit(&room, &alice, &dave, 25).await;
     socket.send_frame(frame(room.as_str(), update(&letter(1, 0)))).await;
     assert!(status(&mut socket, room.as_str()).await);

@@ -70,11 +70,11 @@ async fn an_edit_is_shown_only_when_it_is_on_disk() {
     reader
         .until(|frame| matches!(Frame::parse(frame).unwrap(), Frame::Sync(SyncMessage::Step1(_))).then_some(()))
         .await;
-    world.disk.pause_syncs();
+    world.server.disk.pause_syncs();
     writer.send_frame(update(&letter(1, 0))).await;
     let early = tokio::time::timeout(std::time::Duration::from_millis(300), reader.receive()).await;
     assert!(early.is_err(), "shown before it was on disk: {early:?}");
-    world.disk.resume_syncs();
+    world.server.disk.resume_syncs();
     let seen = next_update(&mut reader).await;
     assert_eq!(seen.ranges().into_values().collect::<Vec<_>>(), [(0, 1)]);
 }
@@ -86,13 +86,13 @@ async fn edits_read_before_a_disconnect_are_committed() {
     let alice = world.person("alice").await;
     let room = world.document(&alice).await;
     let mut leaving = world.socket_of(&room, &alice).await;
-    world.disk.pause_syncs();
+    world.server.disk.pause_syncs();
     // The first is being committed while the others are read.
     for number in 0..20 {
         leaving.send_frame(update(&letter(1, number))).await;
     }
     leaving.close().await;
-    world.disk.resume_syncs();
+    world.server.disk.resume_syncs();
     let mut staying = world.socket_of(&room, &alice).await;
     let all_there = async {
         let mut known = StateVector::default();
@@ -183,7 +183,7 @@ async fn a_client_id_belongs_to_the_user_who_used_it_first() {
         (&received_notice["code"], &received_notice["users"][0]),
         (&"foreign_client".into(), &alice.user.as_str().into())
     );
-    let vector = StateVector::parse(&world.rooms.open(&room).await.unwrap().state_vector).unwrap();
+    let vector = StateVector::parse(&world.server.rooms.open(&room).await.unwrap().state_vector).unwrap();
     assert_eq!(vector.get(5.into()), 1);
     victim.send_frame(update(&letter(5, 1))).await;
     let mut known = 0;
@@ -352,9 +352,9 @@ async fn a_text_of_six_megabytes_is_accepted() {
         known.merge_max(&next_update(&mut socket).await.state_vector());
     }
     assert_eq!(known.get(1.into()), 6_000_000);
-    world.rooms.seal(&room).await.unwrap();
-    let ends = world.rooms.reader().extremities(&room).await.unwrap();
-    let sealed = world.rooms.content(&room, Some(&ends)).await.unwrap();
+    world.server.rooms.seal(&room).await.unwrap();
+    let ends = world.server.rooms.reader().extremities(&room).await.unwrap();
+    let sealed = world.server.rooms.content(&room, Some(&ends)).await.unwrap();
     assert_eq!(Update::parse(sealed).unwrap().state_vector().get(1.into()), 6_000_000);
 }
 
@@ -418,8 +418,9 @@ async fn an_edit_over_the_daily_bytes_of_its_user_is_refused_with_a_notice() {
     other.send_frame(step1(&[0])).await;
     while next_update(&mut other).await.is_empty() {}
     let now = std::time::Instant::now();
-    let spent = world.rooms.event_bytes().spent_by(&alice.user, now);
+    let spent = world.server.rooms.event_bytes().spent_by(&alice.user, now);
     world
+        .server
         .rooms
         .event_bytes()
         .spend(&alice.user, MAX_EVENT_BYTES_PER_USER_AND_DAY - spent, now)
@@ -436,7 +437,7 @@ async fn an_edit_over_the_daily_bytes_of_its_user_is_refused_with_a_notice() {
         })
         .await;
     assert_eq!((&*code, socket.until_closed().await), ("limit_exceeded", 4529));
-    let text = world.rooms.content(&room, None).await.unwrap();
+    let text = world.server.rooms.content(&room, None).await.unwrap();
     let ranges = Update::parse(text).unwrap().ranges();
     assert_eq!(
         ranges

@@ -77,7 +77,7 @@ async fn a_viewer_can_read_and_edits_are_refused_with_a_reason() {
         })
         .await;
     assert!(reason.contains("read"), "{reason}");
-    let vector = world.rooms.open(&room).await.unwrap().state_vector;
+    let vector = world.server.rooms.open(&room).await.unwrap().state_vector;
     let vector = weft_crdt::StateVector::parse(&vector).unwrap();
     assert_eq!((vector.get(2.into()), vector.get(3.into())), (0, 0));
 }
@@ -184,13 +184,15 @@ async fn a_removed_or_logged_out_user_is_disconnected() {
         )
         .await;
     assert_eq!(his.until_closed().await, 4403);
-    let session = world.accounts.authenticate(&alice.token).await.unwrap();
+    let session = world.server.accounts.authenticate(&alice.token).await.unwrap();
     world
+        .server
         .accounts
         .logout(&session.user_id, &session.device_id)
         .await
         .unwrap();
     world
+        .server
         .fanout
         .sessions_changed(&session.user_id, Some(&session.device_id));
     assert_eq!(hers.until_closed().await, 4401);
@@ -206,7 +208,7 @@ async fn a_socket_is_closed_when_its_token_expires() {
         refreshable: true,
         ..NewDevice::default()
     };
-    let session = world.accounts.begin_session(&alice.user, device).await.unwrap();
+    let session = world.server.accounts.begin_session(&alice.user, device).await.unwrap();
     let expires = clock.millis() + u64::try_from(session.expires_in.unwrap().as_millis()).unwrap();
     clock.set(expires - 20);
     let mut socket = world.socket(room.as_str(), Some(&session.access_token)).await.unwrap();
@@ -227,24 +229,37 @@ async fn a_socket_stays_open_after_a_refresh_and_another_users_logout() {
         refreshable: true,
         ..NewDevice::default()
     };
-    let session = world.accounts.begin_session(&alice.user, device).await.unwrap();
+    let session = world.server.accounts.begin_session(&alice.user, device).await.unwrap();
     let mut socket = world.socket(room.as_str(), Some(&session.access_token)).await.unwrap();
     let received = |_: &[u8]| Some(());
     socket
         .send_frame(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode())
         .await;
     socket.until(received).await;
-    let newer = world.accounts.refresh(&session.refresh_token.unwrap()).await.unwrap();
-    world.accounts.authenticate(&newer.access_token).await.unwrap();
+    let newer = world
+        .server
+        .accounts
+        .refresh(&session.refresh_token.unwrap())
+        .await
+        .unwrap();
+    world.server.accounts.authenticate(&newer.access_token).await.unwrap();
     // The first token has expired now, and each of these makes the socket check its session.
-    world.fanout.sessions_changed(&alice.user, None);
+    world.server.fanout.sessions_changed(&alice.user, None);
     world.admit(&room, &alice, &dave, 25).await;
-    world.fanout.sessions_changed(&dave.user, None);
+    world.server.fanout.sessions_changed(&dave.user, None);
     socket
         .send_frame(plain::Frame::Sync(SyncMessage::Step1(&[0])).encode())
         .await;
     socket.until(received).await;
-    world.accounts.logout(&alice.user, &session.device_id).await.unwrap();
-    world.fanout.sessions_changed(&alice.user, Some(&session.device_id));
+    world
+        .server
+        .accounts
+        .logout(&alice.user, &session.device_id)
+        .await
+        .unwrap();
+    world
+        .server
+        .fanout
+        .sessions_changed(&alice.user, Some(&session.device_id));
     assert_eq!(socket.until_closed().await, 4401);
 }

@@ -296,20 +296,28 @@ impl Run {
             self.world.set_power(&room, alice, &self.people[who], 0).await;
         } else if let Some(who) = step["signs_out"].as_str() {
             let person = &self.people[who];
-            let session = self.world.accounts.authenticate(&person.token).await.unwrap();
+            let session = self.world.server.accounts.authenticate(&person.token).await.unwrap();
             let user = &session.user_id;
-            self.world.accounts.logout(user, &session.device_id).await.unwrap();
-            self.world.fanout.sessions_changed(user, Some(&session.device_id));
+            self.world
+                .server
+                .accounts
+                .logout(user, &session.device_id)
+                .await
+                .unwrap();
+            self.world
+                .server
+                .fanout
+                .sessions_changed(user, Some(&session.device_id));
         } else if step["store_fails"] == true {
-            self.world.disk.fail_next_sync();
+            self.world.server.disk.fail_next_sync();
         } else if step["rebuilds"] == true {
-            self.world.fanout.deliver(&RoomChange {
+            self.world.server.fanout.deliver(&RoomChange {
                 reload: true,
                 ..RoomChange::new(&room, weft_store::Lane::FIRST)
             });
         } else {
             assert_eq!(step["stops"], true, "{step}");
-            self.world.fanout.stop();
+            self.world.server.fanout.stop();
         }
     }
 }

@@ -2,12 +2,10 @@
 //!
 //! The server listens on a TCP port, or in memory: there a test can use virtual time, since no byte is outside of this process.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use async_trait::async_trait;
 use futures_util::{SinkExt, StreamExt};
-use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
-use serde_json::{Map, json};
+use ruma::{OwnedRoomId, RoomId};
 use tokio::{
     io::{AsyncRead, AsyncWrite, DuplexStream, duplex},
     net::{TcpListener, TcpStream},
@@ -17,57 +15,18 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest, http::HeaderValue},
 };
-use weft_accounts::{Accounts, NewAccount, NewDevice, PasswordCost};
-use weft_dag::Signer;
-use weft_fanout::{Awareness, EduSink, Fanout, Member, MembershipView};
+use weft_fanout::Awareness;
 use weft_gateway::{
     live::{ConnectionIds, LivePorts, router},
     text_reads::TextReads,
 };
-use weft_room::{
-    ChangeBus as _, CreateRoom, Interest, LocalBus, NewEvent, Ports, RoomConfig, Rooms, SystemClock,
-    testing::{FixedIdentity, NoPeers},
-};
-use weft_store::{Store, memory::MemoryDisk};
-use weft_wire::document::DocumentKind;
+use weft_room::SystemClock;
+use weft_testkit::{NoEdus, ServerSetup, TestServer};
+
+pub use weft_testkit::Person;
 
 /// How long a test waits for an expected message. Only a failing test waits that long.
 pub const TIMEOUT: Duration = Duration::from_secs(20);
-
-/// Sends nothing to other servers.
-struct Noop;
-
-impl EduSink for Noop {
-    fn send(&self, _: &RoomId, _: &[OwnedServerName], _: &'static str, _: serde_json::Value, _: Option<String>) {}
-}
-
-struct Members(Rooms);
-
-#[async_trait]
-impl MembershipView for Members {
-    async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member> {
-        let membership = self.0.reader().membership(room, user).await.ok()?;
-        (membership == MembershipState::Join).then(Member::default)
-    }
-
-    async fn local_members(&self, room: &RoomId) -> Vec<OwnedUserId> {
-        self.0.reader().joined_members(room).await.unwrap_or_default()
-    }
-
-    async fn remote_servers(&self, _: &RoomId) -> Vec<OwnedServerName> {
-        Vec::new()
-    }
-
-    async fn rooms_of(&self, _: &UserId) -> Vec<OwnedRoomId> {
-        Vec::new()
-    }
-
-    async fn companions(&self, _: &UserId, _: &[OwnedUserId]) -> BTreeSet<OwnedUserId> {
-        BTreeSet::new()
-    }
-
-    fn remote_presence(&self, _: &RoomId) {}
-}
 
 /// A connection to the server, of either kind.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -114,18 +73,8 @@ impl Listening {
     }
 }
 
-/// A logged-in user.
-#[derive(Clone)]
-pub struct Person {
-    pub user: OwnedUserId,
-    pub token: String,
-}
-
 pub struct World {
-    pub disk: MemoryDisk,
-    pub rooms: Rooms,
-    pub fanout: Fanout,
-    pub accounts: Accounts,
+    pub server: TestServer,
     listening: Listening,
 }
 
@@ -154,113 +103,52 @@ impl World {
 
     /// A server that does not listen yet, and what it serves.
     async fn start(clock: Arc<dyn weft_accounts::Clock>) -> (Self, axum::Router) {
-        let disk = MemoryDisk::new();
-        let store = Store::open(disk.open()).await.unwrap();
-        let name: OwnedServerName = "alpha.example".try_into().unwrap();
-        let signer = Arc::new(Signer::from_seed(name.clone(), &[7; 32], "1").unwrap());
-        let fanout = Fanout::new();
-        let bus = LocalBus::new();
-        tokio::spawn(fanout.clone().follow(bus.subscribe(Interest::All)));
-        let ports = Ports {
-            changes: Arc::new(bus),
-            peers: Arc::new(NoPeers),
-            clock: Arc::new(SystemClock),
-        };
-        let rooms = Rooms::start(
-            RoomConfig::default(),
-            store.clone(),
-            Arc::new(FixedIdentity(signer)),
-            ports,
-        );
-        let accounts = Accounts::with_cost(store, name, clock, PasswordCost::Minimal);
-        let membership_view: Arc<dyn MembershipView> = Arc::new(Members(rooms.clone()));
+        let server = TestServer::start(ServerSetup {
+            clock,
+            ..ServerSetup::default()
+        })
+        .await;
+        let membership_view = server.membership_view();
         let awareness = Awareness::new(
-            fanout.clone(),
+            server.fanout.clone(),
             Arc::clone(&membership_view),
-            Arc::new(Noop),
+            Arc::new(NoEdus),
             Arc::new(SystemClock),
         );
         let live = router(LivePorts {
-            rooms: rooms.clone(),
-            accounts: accounts.clone(),
-            fanout: fanout.clone(),
+            rooms: server.rooms.clone(),
+            accounts: server.accounts.clone(),
+            fanout: server.fanout.clone(),
             awareness,
             membership_view,
             sessions: ConnectionIds::new(weft_room::Incarnation(1)),
             text_reads: TextReads::default(),
         });
         let world = Self {
-            disk,
-            rooms,
-            fanout,
-            accounts,
+            server,
             listening: Listening::Memory(mpsc::unbounded_channel().0),
         };
         (world, live)
     }
 
     pub async fn person(&self, name: &str) -> Person {
-        let account = NewAccount {
-            username: name.to_owned(),
-            password: None,
-            admin: false,
-            display_name: None,
-        };
-        let user = self.accounts.register(account).await.unwrap();
-        let session = self.accounts.begin_session(&user, NewDevice::default()).await.unwrap();
-        Person {
-            user,
-            token: session.access_token,
-        }
+        self.server.person(name).await
     }
 
     pub async fn document(&self, owner: &Person) -> OwnedRoomId {
-        let create = CreateRoom {
-            document: Some(DocumentKind::Text),
-            ..CreateRoom::default()
-        };
-        self.rooms.create(&owner.user, create).await.unwrap()
+        self.server.document(owner).await
     }
 
     pub async fn state(&self, room: &RoomId, sender: &Person, kind: &str, key: &str, content: serde_json::Value) {
-        let content: Map<_, _> = content.as_object().cloned().unwrap();
-        let event = NewEvent {
-            sender: sender.user.clone(),
-            kind: kind.to_owned(),
-            state_key: Some(key.to_owned()),
-            content,
-            redacts: None,
-            txn: None,
-            timestamp: None,
-        };
-        self.rooms.send(room, event).await.unwrap();
+        self.server.send(room, &sender.user, kind, Some(key), content).await;
     }
 
     pub async fn admit(&self, room: &RoomId, owner: &Person, member: &Person, power: i64) {
-        self.state(
-            room,
-            owner,
-            "m.room.member",
-            member.user.as_str(),
-            json!({"membership": "invite"}),
-        )
-        .await;
-        self.state(
-            room,
-            member,
-            "m.room.member",
-            member.user.as_str(),
-            json!({"membership": "join"}),
-        )
-        .await;
-        self.set_power(room, owner, member, power).await;
+        self.server.admit(room, owner, member, power).await;
     }
 
     pub async fn set_power(&self, room: &RoomId, owner: &Person, member: &Person, power: i64) {
-        let state = self.rooms.reader().state(room).await.unwrap().unwrap();
-        let mut levels: serde_json::Value = state.get("m.room.power_levels", "").unwrap().content_as().unwrap();
-        levels["users"][member.user.as_str()] = json!(power);
-        self.state(room, owner, "m.room.power_levels", "", levels).await;
+        self.server.set_power(room, owner, member, power).await;
     }
 
     /// Opens a socket; the error is the HTTP status of a refusal.

@@ -14,7 +14,7 @@ use ruma::{
 };
 use serde_json::{Value, json, value::RawValue};
 use tower::ServiceExt;
-use weft_accounts::{Accounts, NewAccount, PasswordCost};
+use weft_accounts::NewAccount;
 use weft_budget::DailyBudget;
 use weft_dag::{
     Draft, Placement, RoomVersion, Signer, Verified,
@@ -27,11 +27,8 @@ use weft_federation::{
     outbox::{OutboxError, OutboxStore, Retry, Row, Sender, SenderConfig},
 };
 use weft_gateway::server::{ServerPorts, router};
-use weft_room::{
-    CreateRoom, Identity, NewEvent, Ports, RoomChange, RoomConfig, Rooms, SystemClock,
-    testing::{NoPeers, ObservedBus},
-};
-use weft_store::{Store, memory::MemoryDisk};
+use weft_room::{CreateRoom, Identity, NewEvent, RoomChange, Rooms, testing::ObservedBus};
+use weft_testkit::{ServerSetup, TestServer};
 
 pub fn alpha() -> &'static ServerName {
     server_name!("alpha.test")
@@ -167,20 +164,17 @@ impl World {
     }
 
     pub async fn with(event_bytes: u64) -> Self {
-        let store = Store::open(MemoryDisk::new().open()).await.unwrap();
         let key_ring = Arc::new(KeyRing::generate(alpha().to_owned()).unwrap());
         let (commit, commits) = tokio::sync::mpsc::unbounded_channel();
-        let ports = Ports {
-            changes: ObservedBus::new(move |change| {
-                let _ = commit.send(Arc::clone(change));
-            }),
-            peers: Arc::new(NoPeers),
-            clock: Arc::new(SystemClock),
-        };
-        let identity = Arc::new(Name(Arc::clone(&key_ring)));
-        let rooms = Rooms::start(RoomConfig::default(), store.clone(), identity, ports);
-        let clock = Arc::new(weft_accounts::SystemClock);
-        let accounts = Accounts::with_cost(store, alpha().to_owned(), clock, PasswordCost::Minimal);
+        let changes = ObservedBus::new(move |change| {
+            let _ = commit.send(Arc::clone(change));
+        });
+        let TestServer { rooms, accounts, .. } = TestServer::start(ServerSetup {
+            identity: Arc::new(Name(Arc::clone(&key_ring))),
+            changes,
+            ..ServerSetup::default()
+        })
+        .await;
         let account = NewAccount {
             username: "alice".to_owned(),
             password: None,
