@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz kills flips simulate histories schedules absent soak latency setup web build load
+.PHONY: help demo test lint bench fuzz kills flips simulate histories schedules absent soak latency memory setup web build load
 
 help: ## print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/' | expand -t 16
@@ -51,6 +51,9 @@ soak: ## run two servers with 200 editors for HOURS (1, or 0.1) without and as l
 
 latency: ## measure edits and openings beside servers that are silent, slow, answer gaps with gaps, or claim clocks again and again, in one process
 	cargo nextest run --locked --release -p weft-room --test federation --run-ignored only --no-capture latency_beside
+
+memory: ## measure the memory of open documents without sockets and storage, and the processor time of openings, in one process
+	cargo nextest run --locked --release -p weft-room --test room --run-ignored only --no-capture measure::
 
 load: ## measure every figure of conformance-tests/RESULTS.md, with peers (15 minutes on an idle machine)
 	@.ci/load

@@ -15,6 +15,9 @@ use std::sync::OnceLock;
 /// parses at most this many blocks.
 const MARK_EVERY: u32 = 32;
 
+/// A full lane grows by this part of its length.
+const GROWTH_PARTS: usize = 8;
+
 /// Growth below this, in bytes, is not worth a compaction.
 const COMPACT_MIN: usize = 16 << 10;
 
@@ -218,6 +221,7 @@ impl Document {
         }
         let lane = self.lanes.entry(run.client).or_default();
         let before = lane.bytes.len();
+        lane.reserve(new);
         for block in new {
             lane.push(block, &update.buf, known_end.saturating_sub(block.clock));
         }
@@ -236,6 +240,22 @@ struct Beyond<'a> {
 }
 
 impl Lane {
+    /// Makes room for these blocks. A lane that is full grows by an eighth: a document is mostly one or a few long lanes,
+    /// and doubling their capacity would double its memory with the first edit.
+    fn reserve(&mut self, blocks: &[Block]) {
+        let more = match (blocks.first(), blocks.last()) {
+            (Some(first), Some(last)) => last.end.saturating_sub(first.start) as usize,
+            _ => 0,
+        };
+        if self.bytes.capacity() - self.bytes.len() < more {
+            self.bytes.reserve_exact(more.max(self.bytes.len() / GROWTH_PARTS));
+        }
+        let marks = blocks.len() / MARK_EVERY as usize + 1;
+        if self.marks.capacity() - self.marks.len() < marks {
+            self.marks.reserve_exact(marks.max(self.marks.len() / GROWTH_PARTS));
+        }
+    }
+
     /// Appends a block, or the part of it that begins `cut` units in.
     fn push(&mut self, block: &Block, buf: &[u8], cut: u32) {
         if self.blocks.is_multiple_of(MARK_EVERY) {
@@ -309,5 +329,20 @@ mod tests {
         assert_eq!((lane.blocks, lane.bytes.len()), (200, 1_200));
         assert_eq!(lane.bytes.capacity(), lane.bytes.len());
         assert_eq!(lane.marks.capacity(), lane.marks.len());
+    }
+
+    #[test]
+    fn an_edit_of_a_loaded_document_reserves_little() {
+        let mut bytes = vec![1, 200, 1, 1, 0];
+        for clock in 0..200_u8 {
+            bytes.extend([4, 1, 1, b't', 1, b'a' + clock % 26]);
+        }
+        bytes.push(0);
+        let mut document = Document::from_update(bytes.into()).unwrap();
+        let letter = vec![1, 1, 1, 200, 1, 4, 1, 1, b't', 1, b'a', 0];
+        document.append(&Update::parse(letter.into()).unwrap()).unwrap();
+        let lane = document.lanes.values().next().unwrap();
+        assert_eq!((lane.blocks, lane.bytes.len()), (201, 1_206));
+        assert!(lane.bytes.capacity() <= 1_206 + 1_206 / GROWTH_PARTS);
     }
 }

@@ -34,6 +34,9 @@ pub struct Options {
     /// Seconds until memory is measured: pending edits are sealed by then.
     #[arg(long, default_value_t = 8)]
     pub settle: u64,
+    /// Seconds without an edit until memory is measured again: the text of an idle document has left memory by then.
+    #[arg(long, default_value_t = 75)]
+    pub idle: u64,
 }
 
 impl Options {
@@ -45,6 +48,7 @@ impl Options {
             history: 2_000,
             joiners: 5,
             settle: 0,
+            idle: 0,
         }
     }
 }
@@ -75,8 +79,13 @@ pub async fn with_restart(options: &Options) -> Result<Vec<Figure>> {
     let mut local = Local::start(1).await?;
     let mut target = local.target(0, "alice", false).await?;
     let mut figures = Vec::new();
+    let began = target.memory()?;
     let (endpoints, open) = fill(&target, options, &mut figures).await?;
     figures.extend(join_late(&target, &endpoints, options.joiners, "").await?);
+    progress(&format!("{}: {} s without an edit", target.name, options.idle));
+    tokio::time::sleep(Duration::from_secs(options.idle)).await;
+    let idle = target.memory()?.saturating_sub(began);
+    figures.push(memory(&target, idle, endpoints.len(), ", idle"));
     drop(open);
     let server = local.servers.first_mut().context("no server")?;
     server.terminate().await?;

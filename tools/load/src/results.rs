@@ -32,6 +32,7 @@ const GOALS: &[(&str, &str, Goal)] = &[
     ("seen", "edit to seen, 10 editors", Goal::OfBestPeer(0.5)),
     ("seen", "edit to seen, 100 editors", Goal::OfBestPeer(0.5)),
     ("seen", "edit to seen on the other server, P99", Goal::AtMost(80.0)),
+    ("open", "memory an open document, idle", Goal::AtMost(40.0)),
     ("open", "memory an open document", Goal::AtMost(130.0)),
     ("open", "late joiner, server CPU", Goal::AtMost(1.0)),
     ("open", "late joiner after a restart, server CPU", Goal::AtMost(1.0)),

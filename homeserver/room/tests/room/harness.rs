@@ -38,6 +38,10 @@ impl Sink {
         self.1.store(true, Ordering::Relaxed);
     }
 
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
     pub(crate) fn all(&self) -> Vec<Arc<RoomChange>> {
         self.0.lock().unwrap().clone()
     }

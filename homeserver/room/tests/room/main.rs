@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "in tests a panic reports a failure"
+    clippy::print_stdout,
+    reason = "in tests a panic reports a failure, and measurements print"
 )]
 
 mod checkpoints;
@@ -14,6 +15,7 @@ mod editing;
 mod editor;
 mod eviction;
 mod harness;
+mod measure;
 mod reading;
 mod routing;
 mod sending;
