@@ -13,8 +13,7 @@ use ruma::{EventId, OwnedUserId, RoomId, UserId};
 use tokio::time::Instant;
 use weft_convergence::admission::{Owners, Past};
 use weft_crdt::{
-    Admission, Bounds, ClientId, Document, LiveUpdate, Refusal, Refused, StateVector, Update, admit_within,
-    limits::LIVE_BYTES, take_live,
+    Admission, Bounds, ClientId, Document, Refusal, Refused, StateVector, Update, admit_within, take_live,
 };
 use weft_store::{
     Batch,
@@ -27,6 +26,7 @@ use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNA
 
 use crate::{
     EditRefusal, Reader, RoomError, Unavailable,
+    edit::{CopiedPast, EditUpdate, parse},
     published::TextChange,
     reader::{damaged, vector_row},
     seal::PendingEdit,
@@ -195,22 +195,37 @@ impl OpenText {
 
     /// What of a live edit is new. Changes nothing: the caller checks the author's rights between this and
     /// [`OpenText::take`].
-    pub(crate) fn examine(&self, author: &UserId, update: Bytes) -> Result<Examined, RoomError> {
-        too_large(update.len(), LIVE_BYTES)?;
-        let update = LiveUpdate::parse(update)?;
-        let text = self.text.get()?;
-        let past = Past {
-            vector: text.state_vector(),
-            owners: &self.owners,
+    pub(crate) fn examine(&self, author: &UserId, update: EditUpdate) -> Result<Examined, RoomError> {
+        let (text, past) = (self.text.get()?, self.past_of_text()?);
+        let taken = match update {
+            EditUpdate::Received(update) => take_live(&parse(update)?, author.as_str(), &past)?,
+            EditUpdate::Admitted(update) => update.taken(author, &past)?,
         };
-        let taken = take_live(&update, author.as_str(), &past)?;
         let foreign = taken.foreign.into_values();
         let foreign: BTreeSet<OwnedUserId> = foreign.filter_map(|user| user.try_into().ok()).collect();
         Ok(Examined {
-            update: text.only_new(&taken.update),
+            // It has no known blocks.
+            update: taken.update.without_deletes(text.delete_set()),
             refused: taken.refused,
             foreign: foreign.into_iter().collect(),
             waits: taken.waits,
+        })
+    }
+
+    /// What the admission of a live edit depends on: everything acknowledged.
+    pub(crate) fn past_of_text(&self) -> Result<Past<'_>, Unavailable> {
+        Ok(Past {
+            vector: self.text.get()?.state_vector(),
+            owners: &self.owners,
+        })
+    }
+
+    /// A copy of it.
+    pub(crate) fn copy_past(&self) -> Result<CopiedPast, Unavailable> {
+        let Past { vector, owners } = self.past_of_text()?;
+        Ok(CopiedPast {
+            vector: vector.clone(),
+            owners: owners.clone(),
         })
     }
 
@@ -239,7 +254,7 @@ impl OpenText {
     /// Applies an update to the text. A separate task compacts a long text: see [`snapshot`].
     fn apply(&mut self, update: &Update) -> Result<(), Unavailable> {
         let text = self.text.get_mut()?;
-        let applied = if text.byte_len() > MAX_INLINE_COMPACTION_BYTES {
+        let applied = if text.byte_len().saturating_add(update.wire_len()) > MAX_INLINE_COMPACTION_BYTES {
             text.append(update)
         } else {
             text.apply(update)
@@ -473,7 +488,7 @@ impl OpenText {
     }
 }
 
-fn too_large(bytes: usize, limit: usize) -> Result<(), RoomError> {
+pub(crate) fn too_large(bytes: usize, limit: usize) -> Result<(), RoomError> {
     if bytes > limit {
         Err(EditRefusal::TooLarge { bytes, limit }.into())
     } else {

@@ -1,14 +1,16 @@
 //! Live editing of a document: edits, state vectors and differences.
 
+mod large;
+
 use std::{borrow::Cow, sync::Arc};
 
 use bytes::Bytes;
-use ruma::{OwnedEventId, OwnedUserId, RoomId, events::room::member::MembershipState};
+use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
 use serde::{Deserialize, Serialize};
 use weft_crdt::{DeleteSet, Document, Refused, StateHash, StateVector, Update};
 
 use crate::{
-    ConnectionId, EditRefusal, LiveEdit, RoomError, Rooms,
+    ConnectionId, EditRefusal, LiveEdit, RoomError, Rooms, Unavailable,
     command::{RoomCommand, RoomHint},
     document::{Examined, OpenText},
     event_forms::TextForm,
@@ -17,6 +19,8 @@ use crate::{
     router::parse_vector,
     worker::Worker,
 };
+
+pub(crate) use self::large::{AdmittedUpdate, CopiedPast, EditUpdate, LARGE_EDIT_BYTES, LargeEdits, apply, parse};
 
 /// An edit from a live connection.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -188,17 +192,67 @@ fn correction(refused: &[Refused]) -> Option<Bytes> {
 
 impl Worker {
     pub(crate) async fn edit(&mut self, edit: Edit, commit: &mut PendingCommit, reply: Reply<EditOutcome>) {
-        commit.weigh(edit.update.len());
-        match self.take_edit(edit, commit).await {
+        let Edit { user, session, update } = edit;
+        let update = EditUpdate::Received(update);
+        match self.take_edit((user, session), update, commit).await {
             Ok(outcome) => commit.answer(reply, outcome),
             Err(error) => reply.send(Err(error)),
         }
     }
 
-    async fn take_edit(&mut self, edit: Edit, commit: &mut PendingCommit) -> Result<EditOutcome, RoomError> {
+    /// A copy of what the admission of a large edit depends on; `None` if the user may not edit at all.
+    pub(crate) async fn copy_past(&mut self, user: &UserId) -> Result<Option<Box<CopiedPast>>, Unavailable> {
+        let reader = self.shared.reader.clone();
+        let Some(active) = self.open().await? else {
+            return Ok(None);
+        };
+        if active.document.is_none() || active.access(user).membership != MembershipState::Join {
+            return Ok(None);
+        }
+        active.load_text(&reader).await?;
+        let document = active.document.as_ref();
+        document.map(|document| Ok(Box::new(document.copy_past()?))).transpose()
+    }
+
+    /// Applies a large edit. The answer is `None` if it is to be admitted again.
+    pub(crate) async fn edit_admitted(
+        &mut self,
+        by: (OwnedUserId, ConnectionId),
+        update: AdmittedUpdate,
+        commit: &mut PendingCommit,
+        reply: Reply<Option<EditOutcome>>,
+    ) {
+        let is_to_be_repeated = match self.copied_document().await {
+            Ok(Some(document)) => document
+                .past_of_text()
+                .is_ok_and(|past| update.is_to_be_repeated(&past)),
+            Ok(None) => false,
+            Err(error) => return reply.send(Err(error.into())),
+        };
+        if is_to_be_repeated {
+            return reply.send(Ok(None));
+        }
+        match self.take_edit(by, EditUpdate::Admitted(update), commit).await {
+            Ok(outcome) => commit.answer(reply, Some(outcome)),
+            Err(error) => reply.send(Err(error)),
+        }
+    }
+
+    async fn copied_document(&mut self) -> Result<Option<&OpenText>, Unavailable> {
+        let active = self.open_with_text().await?;
+        Ok(active.and_then(|active| active.document.as_ref()))
+    }
+
+    async fn take_edit(
+        &mut self,
+        (user, session): (OwnedUserId, ConnectionId),
+        update: EditUpdate,
+        commit: &mut PendingCommit,
+    ) -> Result<EditOutcome, RoomError> {
+        commit.weigh(update.len());
         let (room, shared) = (self.room.clone(), Arc::clone(&self.shared));
         let active = self.open().await?.ok_or_else(|| RoomError::UnknownRoom(room.clone()))?;
-        let access = active.access(&edit.user);
+        let access = active.access(&user);
         let document = active
             .document
             .as_mut()
@@ -207,7 +261,7 @@ impl Worker {
             return Err(EditRefusal::NotJoined.into());
         }
         document.load_text(&shared.reader, &room).await?;
-        let examined = document.examine(&edit.user, edit.update);
+        let examined = document.examine(&user, update);
         // A reader's sync step 2 always repeats all deletions: an update without anything new is no edit and needs no
         // right.
         if !access.can_edit && !matches!(&examined, Ok(examined) if examined.is_nothing()) {
@@ -237,17 +291,17 @@ impl Worker {
         if update.is_empty() {
             return Ok(outcome(document, EditOutcome::NothingNew));
         }
-        shared.charge(&edit.user, update.wire_len())?;
-        document.take(&edit.user, &update)?;
-        let update = document.journal(&mut commit.batch, &room, &edit.user, update);
+        shared.charge(&user, update.wire_len())?;
+        document.take(&user, &update)?;
+        let update = document.journal(&mut commit.batch, &room, &user, update);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::edit_journaled");
         let is_full = document.is_full();
         let outcome = outcome(document, EditOutcome::Journaled);
         commit.edits.push(LiveEdit {
             update,
-            author: edit.user,
-            session: Some(edit.session),
+            author: user,
+            session: Some(session),
         });
         if is_full {
             self.seal(commit);

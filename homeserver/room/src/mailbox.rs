@@ -4,14 +4,16 @@
 //! the room is served. So it may carry events that were checked here, results of computations, and channels. Everything
 //! that comes from elsewhere must be a [`RoomCommand`].
 
+use ruma::OwnedUserId;
 use tokio::sync::oneshot;
 use weft_dag::Verified;
 use weft_store::Batch;
 
 use crate::{
-    RoomError, Unavailable,
+    ConnectionId, EditOutcome, RoomError, Unavailable,
     command::{Lacks, RoomCommand, RoomReply},
     document::{Folded, RunId},
+    edit::{AdmittedUpdate, CopiedPast},
     ingest::Portion,
     work_out::WorkedOut,
 };
@@ -34,6 +36,15 @@ impl From<LocalCommand> for Command {
 pub(crate) enum LocalCommand {
     /// Recompute when the seal is due: a user of another server became live. Also wakes a worker that must stop.
     Nudge,
+    /// Copy what the admission of a large edit of this user depends on. The answer is `None` if the user may not edit.
+    CopyPast(OwnedUserId, LocalReply<Option<Box<CopiedPast>>>),
+    /// Apply a large edit that was admitted in a task. The answer is `None` if it is to be admitted again.
+    Edit(
+        OwnedUserId,
+        ConnectionId,
+        Box<AdmittedUpdate>,
+        Reply<Option<EditOutcome>>,
+    ),
     /// Merge staged events: a timer fired, or this server has just joined the room.
     Ingest,
     /// The same, and process this row and those after it in any case: something that they wait for is here.
@@ -82,9 +93,9 @@ impl<T: Into<RoomReply>> Reply<T> {
     }
 }
 
-impl<T: Send + 'static> LocalReply<T> {
+impl<T: Send + 'static, E: Send + 'static> Reply<T, E> {
     /// An answer to a task of the room.
-    pub(crate) fn to_task(answer: oneshot::Sender<Result<T, Unavailable>>) -> Self {
+    pub(crate) fn to_task(answer: oneshot::Sender<Result<T, E>>) -> Self {
         Self(Box::new(move |result| {
             let _ = answer.send(result);
         }))

@@ -20,7 +20,8 @@ use weft_store::{Lane, Store};
 use crate::{
     ChangeBus, Clock, Identity, Reader, RoomConfig, Unavailable,
     background::Background,
-    mailbox::{Command, LocalCommand, LocalReply},
+    edit::LargeEdits,
+    mailbox::{Command, LocalCommand, Reply},
     published::{Published, Readable},
     staging::StagedBytes,
     worker::Worker,
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) event_bytes: Arc<DailyBudget<OwnedUserId>>,
     /// Bytes of staged events of each room.
     pub(crate) staged: StagedBytes,
+    /// Large edits that are being admitted.
+    pub(crate) large_edits: LargeEdits,
     /// When this server started.
     pub(crate) started: MilliSecondsSinceUnixEpoch,
     /// When the last room was created here, and how many were created at that time or with an earlier clock since.
@@ -83,6 +86,7 @@ impl Shared {
             staged: StagedBytes::new(config.staged_bytes_per_room),
             config,
             reader: Reader::new(store.clone()),
+            large_edits: LargeEdits::default(),
             started: clock.now(),
             store,
             identity,
@@ -150,14 +154,14 @@ impl Shared {
     }
 
     /// Sends a command of a task of the room, and waits for the answer.
-    pub(crate) async fn ask<T: Send + 'static>(
+    pub(crate) async fn ask<T: Send + 'static, E: From<Unavailable> + Send + 'static>(
         self: &Arc<Self>,
         room: &RoomId,
-        command: impl FnOnce(LocalReply<T>) -> LocalCommand,
-    ) -> Result<T, Unavailable> {
+        command: impl FnOnce(Reply<T, E>) -> LocalCommand,
+    ) -> Result<T, E> {
         let (reply, answer) = oneshot::channel();
-        self.send(room, command(LocalReply::to_task(reply))).await?;
-        answer.await.unwrap_or(Err(Unavailable::Interrupted))
+        self.send(room, command(Reply::to_task(reply))).await?;
+        answer.await.unwrap_or_else(|_| Err(Unavailable::Interrupted.into()))
     }
 
     /// Sends a command if a worker runs and has room for it: for hints that may be lost.

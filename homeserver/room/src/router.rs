@@ -13,6 +13,7 @@ use weft_crdt::StateVector;
 use crate::{
     CurrentText, Edit, EditOutcome, RoomError, Unavailable,
     command::{RoomCommand, RoomHint, RoomReply},
+    edit::{self, LARGE_EDIT_BYTES},
     mailbox::{Command, LocalCommand},
     published::Readable,
     registry::Shared,
@@ -65,7 +66,8 @@ impl RoomRouter for LocalRouter {
 
 impl LocalRouter {
     /// Reads of a document don't wait for the room's worker if it has published the text, and don't start it if
-    /// everything is in the store. An edit without content does not either.
+    /// everything is in the store. An edit without content does not either, and a large one is admitted in the task of
+    /// the caller first.
     async fn answer_without_worker(
         &self,
         room: &RoomId,
@@ -76,6 +78,10 @@ impl LocalRouter {
             RoomCommand::Text => self.0.reader.is_disputed(room).await?,
             RoomCommand::Vector | RoomCommand::Diff(_) => false,
             RoomCommand::Edit(edit) if *edit.update == *EMPTY_UPDATE => return self.edit_nothing(room, edit).await,
+            RoomCommand::Edit(edit) if edit.update.len() > LARGE_EDIT_BYTES => {
+                let outcome = edit::apply(&self.0, room, edit).await?;
+                return Ok(outcome.map(RoomReply::Edited));
+            }
             _ => return Ok(None),
         };
         let text = match self.0.readable_text(room) {

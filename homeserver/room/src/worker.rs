@@ -239,6 +239,10 @@ impl Worker {
     async fn handle_local(&mut self, command: LocalCommand, commit: &mut PendingCommit) {
         match command {
             LocalCommand::Nudge => {}
+            LocalCommand::CopyPast(user, reply) => reply.send(self.copy_past(&user).await),
+            LocalCommand::Edit(user, session, update, reply) => {
+                self.edit_admitted((user, session), *update, commit, reply).await;
+            }
             LocalCommand::Ingest => self.ingest(commit, None).await,
             LocalCommand::Resume(row) => self.ingest(commit, Some(row)).await,
             LocalCommand::Merge(portion, reply) => self.merge(*portion, commit, reply).await,

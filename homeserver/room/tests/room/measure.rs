@@ -175,7 +175,10 @@ async fn processor_time_of_openings() {
                 bytes += open(&server, room).await.len();
             }
             let used = (processor_time() - began) / u32::try_from(DOCUMENTS).unwrap();
-            println!("opening {when}, {tail} updates after the snapshot: {used:?}, {} bytes", bytes / DOCUMENTS);
+            println!(
+                "opening {when}, {tail} updates after the snapshot: {used:?}, {} bytes",
+                bytes / DOCUMENTS
+            );
         }
         assert_eq!(server.rooms.active(), 0);
         let text = open(&server, &rooms[0]).await;
