@@ -21,7 +21,10 @@ use ruma::{
 };
 use serde::Deserialize;
 use weft_budget::Budget;
-use weft_wire::limits;
+use weft_wire::{
+    limits,
+    trace_context::{TRACEPARENT, TraceContext},
+};
 
 use crate::{
     DenyList, Destination, DiscoveryError, KeyRing, Names, Outgoing, OutgoingLimits, Resolver, SystemNames, body,
@@ -48,6 +51,8 @@ pub struct ClientConfig {
     pub well_known_port: u16,
     /// Limits of the requests that strangers and accounts cause.
     pub outgoing: OutgoingLimits,
+    /// The context of the current span, which is sent with each request; `None` if spans are not recorded.
+    pub trace: fn() -> Option<TraceContext>,
 }
 
 impl Default for ClientConfig {
@@ -59,6 +64,7 @@ impl Default for ClientConfig {
             names: Arc::new(SystemNames::new()),
             well_known_port: 443,
             outgoing: OutgoingLimits::default(),
+            trace: || None,
         }
     }
 }
@@ -164,6 +170,7 @@ struct Inner {
     connections: Mutex<HashMap<OwnedServerName, Connection>>,
     outgoing: Arc<Outgoing>,
     answer_bytes: Arc<AnswerBytes>,
+    trace: fn() -> Option<TraceContext>,
 }
 
 /// A response that is not parsed yet; its bytes are charged to its server until it is dropped.
@@ -252,6 +259,7 @@ impl Client {
                 timeout: config.timeout,
                 connections,
                 outgoing: Arc::new(Outgoing::new(&config.outgoing)),
+                trace: config.trace,
                 answer_bytes: AnswerBytes::new(
                     "answer_bytes_of_servers",
                     limits::MAX_ANSWER_BYTES_PER_SERVER,
@@ -428,7 +436,7 @@ impl Client {
             .build()
     }
 
-    #[tracing::instrument(name = "federation_request", level = "debug", skip_all, fields(%server, method = %request.method()))]
+    #[tracing::instrument(name = "federation_request", level = "debug", skip_all, fields(%server, method = %request.method(), traceparent = tracing::field::Empty))]
     async fn send(
         &self,
         server: &ServerName,
@@ -439,6 +447,12 @@ impl Client {
         let host = header::HeaderValue::from_str(&connection.destination.host_header)
             .map_err(|error| CallError::Request(error.to_string()))?;
         request.headers_mut().insert(header::HOST, host);
+        if let Some(context) = (self.inner.trace)() {
+            let text = context.to_string();
+            tracing::Span::current().record("traceparent", &text);
+            let value = header::HeaderValue::try_from(text).map_err(|error| CallError::Request(error.to_string()))?;
+            request.headers_mut().insert(TRACEPARENT, value);
+        }
         let signed = request
             .uri()
             .path_and_query()

@@ -342,6 +342,7 @@ async fn a_request_is_sent_to_the_resolved_destination() {
     );
     let ring = Arc::new(KeyRing::generate(name("alpha.test").to_owned()).unwrap());
     let config = ClientConfig {
+        trace: || None,
         outgoing: weft_federation::OutgoingLimits::default(),
         extra_ca_certificates: vec![authority()],
         allow_addresses: vec!["127.0.0.0/8".parse().unwrap()],
@@ -383,6 +384,7 @@ async fn t48_two_names_with_the_same_address_share_nothing() {
     let record = vec![srv("host.srv.test", port, 1)];
     names.srv.insert("_matrix-fed._tcp.matrix.well.test.", record);
     let config = ClientConfig {
+        trace: || None,
         outgoing: weft_federation::OutgoingLimits::default(),
         extra_ca_certificates: vec![authority()],
         allow_addresses: vec!["127.0.0.0/8".parse().unwrap()],

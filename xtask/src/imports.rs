@@ -45,7 +45,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     (
         "homeserver/telemetry",
         "weft-telemetry",
-        &["weft-dag", "weft-store", "weft-room", "weft-federation"],
+        &["weft-wire", "weft-dag", "weft-store", "weft-room", "weft-federation"],
     ),
     (
         "homeserver/accounts",

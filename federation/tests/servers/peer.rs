@@ -100,6 +100,7 @@ pub(crate) fn us_with(name: &ServerName, timeout: Duration, allow_addresses: Vec
         timeout,
         names: Arc::new(SystemNames::new()),
         well_known_port: 443,
+        trace: || None,
     };
     let client = Client::new(Arc::clone(&ring), config).unwrap();
     let keys = RemoteKeys::new(client.clone(), Arc::new(NoKeyCache), Vec::new(), Arc::new(SystemClock));

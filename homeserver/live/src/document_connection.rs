@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::time::{Instant, sleep_until};
+use tracing::Instrument as _;
 use weft_accounts::Session;
 use weft_fanout::{Change, Joined, RoomSubscription};
 use weft_room::{ConnectionId, Edit, EditOutcome, EditRefusal, Partly, RoomError};
@@ -360,13 +361,15 @@ impl DocumentConnection {
             update: batch.update,
         };
         let (rooms, room) = (self.ports.rooms.clone(), self.target.room.clone());
+        let span = tracing::debug_span!("live_edit", %room, count = batch.count);
         let committing = async move {
             Committed {
                 count: batch.count,
                 answers: batch.answers,
                 outcome: rooms.edit(&room, edit).await,
             }
-        };
+        }
+        .instrument(span);
         self.committing = Some(committing.boxed());
     }
 

@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use ruma::{CanonicalJsonObject, OwnedEventId, RoomVersionId};
 use serde::{Deserialize, Serialize};
+use weft_wire::trace_context::TraceContext;
 
 use crate::{
     CurrentText, Edit, EditOutcome, JoinedRoom, NewEvent, RoomError, StateCondition, Template, Unavailable, UnsentEvent,
@@ -48,6 +49,25 @@ pub enum RoomCommand {
     Template(Template),
     /// A membership event that another server signed. Answer: `Accepted`.
     Accept(Box<SignedMembership>),
+}
+
+/// A command as a router carries it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RoutedCommand {
+    /// The command.
+    pub command: RoomCommand,
+    /// The span that gave it, if spans are recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<TraceContext>,
+}
+
+impl From<RoomCommand> for RoutedCommand {
+    fn from(command: RoomCommand) -> Self {
+        Self {
+            command,
+            traceparent: None,
+        }
+    }
 }
 
 impl RoomCommand {

@@ -59,7 +59,7 @@ mod worker;
 pub use access::Access;
 pub use adopt::JoinedRoom;
 pub use change_bus::{ChangeBus, Changes, Delivery, Interest, LocalBus, Missed};
-pub use command::{RoomCommand, RoomHint, RoomReply};
+pub use command::{RoomCommand, RoomHint, RoomReply, RoutedCommand};
 pub use create::{CreateRoom, InitialState, Preset};
 pub use edit::{CurrentText, Edit, EditOutcome, OpenDocument, Partly, RefusedContent};
 pub use errors::{

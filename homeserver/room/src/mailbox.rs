@@ -2,7 +2,7 @@
 //!
 //! A [`LocalCommand`] never leaves the process: it comes from a task that the worker started, and such tasks run where
 //! the room is served. So it may carry events that were checked here, results of computations, and channels. Everything
-//! that comes from elsewhere must be a [`RoomCommand`].
+//! that comes from elsewhere must be a [`RoomCommand`](crate::RoomCommand).
 
 use ruma::OwnedUserId;
 use tokio::sync::oneshot;
@@ -11,7 +11,7 @@ use weft_store::Batch;
 
 use crate::{
     ConnectionId, EditOutcome, RoomError, Unavailable,
-    command::{Lacks, RoomCommand, RoomReply},
+    command::{Lacks, RoomReply, RoutedCommand},
     document::{Folded, RunId},
     edit::{AdmittedUpdate, CopiedPast},
     ingest::Portion,
@@ -21,7 +21,7 @@ use crate::{
 /// An entry of the mailbox.
 pub(crate) enum Command {
     /// A command of a caller, and where the answer goes.
-    Room(RoomCommand, oneshot::Sender<Result<RoomReply, RoomError>>),
+    Room(RoutedCommand, oneshot::Sender<Result<RoomReply, RoomError>>),
     /// From a task of the room.
     Local(LocalCommand),
 }

@@ -368,6 +368,11 @@ impl Finished {
         has_changes.then(|| Arc::clone(committed))
     }
 
+    /// The numbers of its events and edits.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.committed.events.len(), self.committed.edits.len())
+    }
+
     /// The stream position of the last event that was accepted.
     pub(crate) fn last_accepted(&self) -> Option<u64> {
         let accepted = self.committed.events.iter().filter(|event| event.visible);

@@ -172,7 +172,7 @@ impl Rooms {
         command: RoomCommand,
     ) -> Result<T, RoomError> {
         for attempt in 1..MAX_CALLS {
-            match self.router.call(room, command.clone()).await {
+            match self.router.call(room, command.clone().into()).await {
                 Err(RoomError::Unavailable(Unavailable::Moved)) => {
                     tracing::debug!(%room, attempt, "the room has moved; its new process is called");
                     tokio::time::sleep(CALL_AGAIN_AFTER * attempt).await;
@@ -180,6 +180,6 @@ impl Rooms {
                 answer => return answer?.try_into(),
             }
         }
-        self.router.call(room, command).await?.try_into()
+        self.router.call(room, command.into()).await?.try_into()
     }
 }

@@ -12,7 +12,7 @@ use weft_crdt::StateVector;
 
 use crate::{
     CurrentText, Edit, EditOutcome, RoomError, Unavailable,
-    command::{RoomCommand, RoomHint, RoomReply},
+    command::{RoomCommand, RoomHint, RoomReply, RoutedCommand},
     edit::{self, LARGE_EDIT_BYTES},
     mailbox::{Command, LocalCommand},
     published::Readable,
@@ -25,7 +25,7 @@ use crate::{
 pub trait RoomRouter: Send + Sync + 'static {
     /// Gives a command to a room and waits for its answer. `Moved` if the process that was called doesn't serve the
     /// room (any more): it has then done nothing.
-    async fn call(&self, room: &RoomId, command: RoomCommand) -> Result<RoomReply, RoomError>;
+    async fn call(&self, room: &RoomId, command: RoutedCommand) -> Result<RoomReply, RoomError>;
 
     /// Gives a room a hint that may be lost. Returns at once; may be called for each EDU.
     fn hint(&self, room: &RoomId, hint: RoomHint);
@@ -36,11 +36,11 @@ pub(crate) struct LocalRouter(pub(crate) Arc<Shared>);
 
 #[async_trait]
 impl RoomRouter for LocalRouter {
-    async fn call(&self, room: &RoomId, command: RoomCommand) -> Result<RoomReply, RoomError> {
-        if let Some(answer) = self.answer_without_worker(room, &command).await? {
+    async fn call(&self, room: &RoomId, command: RoutedCommand) -> Result<RoomReply, RoomError> {
+        if let Some(answer) = self.answer_without_worker(room, &command.command).await? {
             return Ok(answer);
         }
-        let has_joined = matches!(command, RoomCommand::Adopt(_));
+        let has_joined = matches!(command.command, RoomCommand::Adopt(_));
         let (answer, answered) = oneshot::channel();
         self.0.send(room, Command::Room(command, answer)).await?;
         let answer = answered

@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt};
+use tracing::Instrument as _;
 use weft_dag::{RoomVersion, Unchecked, Verified};
 use weft_store::{
     Batch, CommitError,
@@ -85,11 +86,12 @@ impl Rooms {
         for room in by_room.into_keys() {
             let rooms = self.clone();
             // This may wait for a full mailbox; the transaction is answered meanwhile, its rows are on disk.
-            tokio::spawn(async move {
+            let ingest = async move {
                 if let Err(error) = rooms.call::<()>(&room, RoomCommand::Ingest).await {
                     tracing::debug!(%room, %error, "staged events stay until the next start");
                 }
-            });
+            };
+            tokio::spawn(ingest.in_current_span());
         }
         Ok(refused)
     }
@@ -386,7 +388,11 @@ impl Worker {
         session.unstage(unreadable);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::drain_begun");
-        let report = Ingest::new(&mut session, now).run(staged, stuck).await?;
+        let span = tracing::debug_span!("merge_batch", room = %self.room, events = staged.len());
+        let report = Ingest::new(&mut session, now)
+            .run(staged, stuck)
+            .instrument(span)
+            .await?;
         let taken = Merged::of(&mut session, report).await?;
         let waiting = taken.waiting;
         if waiting == 0 && after <= active.unstaged {
@@ -427,7 +433,8 @@ impl Worker {
         let now = commit.now;
         let mut session = MergeSession::new(active, commit, &shared.reader, shared.identity.server_name()).await?;
         let gap = portion.gap.clone();
-        let mut report = Ingest::new(&mut session, now).place(portion).await?;
+        let span = tracing::debug_span!("merge_batch", room = %self.room, events = portion.events.len());
+        let mut report = Ingest::new(&mut session, now).place(portion).instrument(span).await?;
         if let Some(server) = gap.filter(|_| report.appended > 0) {
             // The gap was filled with a state, not with the events: these are backfilled.
             session.note_gap(&server);

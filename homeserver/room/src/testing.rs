@@ -15,7 +15,7 @@ use weft_dag::{RoomVersion, Signer, Verified};
 
 use crate::{
     ChangeBus, Changes, Identity, Interest, LocalBus, PeerError, Peers, RoomChange, RoomCommand, RoomError, RoomHint,
-    RoomReply, RoomRouter, StateIds, Unavailable,
+    RoomReply, RoomRouter, RoutedCommand, StateIds, Unavailable,
 };
 
 /// A server that always signs with the same key.
@@ -147,9 +147,9 @@ fn transferred<T: Serialize + DeserializeOwned>(value: &T) -> Result<T, RoomErro
 
 #[async_trait]
 impl RoomRouter for SerialisedRouter {
-    async fn call(&self, room: &RoomId, command: RoomCommand) -> Result<RoomReply, RoomError> {
-        let name = command.name();
-        let command = if bytes_of(&command) > MAX_SERIALISED_BYTES {
+    async fn call(&self, room: &RoomId, command: RoutedCommand) -> Result<RoomReply, RoomError> {
+        let name = command.command.name();
+        let command = if bytes_of(&command.command) > MAX_SERIALISED_BYTES {
             command
         } else {
             transferred(&command)?

@@ -12,13 +12,14 @@ use tokio::{
     sync::{mpsc, oneshot},
     time::Instant,
 };
+use tracing::Instrument as _;
 use weft_dag::Signer;
 use weft_store::CommitError;
 
 use crate::{
     RoomError, Unavailable,
     active_room::ActiveRoom,
-    command::{RoomCommand, RoomReply},
+    command::{RoomCommand, RoomReply, RoutedCommand},
     document::OpenText,
     mailbox::{Command, LocalCommand, Reply},
     pending_commit::PendingCommit,
@@ -202,7 +203,12 @@ impl Worker {
 
     async fn handle(&mut self, command: Command, commit: &mut PendingCommit) {
         match command {
-            Command::Room(command, answer) => self.handle_call(command, answer, commit).await,
+            Command::Room(RoutedCommand { command, traceparent }, answer) => {
+                let traceparent = traceparent.map(tracing::field::display);
+                let span =
+                    tracing::debug_span!("room_command", room = %self.room, command = command.name(), traceparent);
+                self.handle_call(command, answer, commit).instrument(span).await;
+            }
             Command::Local(command) => self.handle_local(command, commit).await,
         }
     }
@@ -280,7 +286,9 @@ impl Worker {
         let result: Result<(), CommitError> = if batch.is_empty() {
             Ok(())
         } else {
-            self.shared.store.commit(batch).await
+            let (events, edits) = finished.counts();
+            let span = tracing::debug_span!("room_commit", room = %self.room, events, edits);
+            self.shared.store.commit(batch).instrument(span).await
         };
         if let Err(error) = &result {
             tracing::error!(room = %self.room, %error, "the changes of a room could not be committed");

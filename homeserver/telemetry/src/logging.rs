@@ -3,7 +3,9 @@
 
 use std::io::{self, Write};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::TraceIds;
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -19,14 +21,13 @@ pub enum LogFormat {
 pub fn start_logging(format: LogFormat, filter: &str) {
     // The filter was checked with the configuration.
     let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(|| Unfailing(io::stderr()));
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Unfailing(io::stderr()));
+    let registry = tracing_subscriber::registry().with(filter).with(TraceIds);
     let started = match format {
-        LogFormat::Pretty => builder
-            .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        LogFormat::Pretty => registry
+            .with(lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())))
             .try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
     };
     if let Err(error) = started {
         tracing::debug!(%error, "logging is already started");

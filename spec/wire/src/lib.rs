@@ -17,6 +17,7 @@ pub mod presence;
 pub mod rest;
 pub mod role;
 pub mod snapshot;
+pub mod trace_context;
 pub mod update;
 pub mod witness;
 

@@ -321,6 +321,9 @@ pub const MAX_WELL_KNOWN_REDIRECTS: usize = 5;
 pub const MAX_EDU_BYTES: usize = 65_536;
 /// Receipts that are accepted from one EDU. Servers send the receipts of their users since the last transaction.
 pub const MAX_RECEIPTS_PER_EDU: usize = 200;
+/// Bytes of a `traceparent` header: the form of version 00 has exactly these. Anything else is ignored, so that a stranger can't
+/// put long values into logs.
+pub const TRACEPARENT_BYTES: usize = 55;
 /// EDUs queued in memory for one unreachable server: ten transactions. The oldest are dropped first.
 pub const MAX_QUEUED_EDUS: usize = 1_000;
 /// Other servers with cached entries in memory (addresses, keys, failures, answered transactions).

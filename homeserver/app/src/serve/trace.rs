@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
+use axum::http::HeaderMap;
 use axum::response::Response;
 use tower_http::trace::TraceLayer;
 use tracing::Span;
+use weft_wire::trace_context::{TRACEPARENT, TraceContext};
 
 /// The router with a span around each request.
 pub(super) fn layer(router: Router) -> Router {
@@ -27,7 +29,16 @@ fn span(request: &Request) -> Span {
         .extensions()
         .get::<MatchedPath>()
         .map_or("", MatchedPath::as_str);
-    tracing::debug_span!("http_request", method = %request.method(), route)
+    let link = link(request.headers()).map(tracing::field::display);
+    tracing::debug_span!("http_request", method = %request.method(), route, link)
+}
+
+/// The span of the client or server that sent the request. Its trace is not continued: a stranger must not choose the ids of
+/// our traces.
+fn link(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut values = headers.get_all(TRACEPARENT).iter();
+    let value = values.next().filter(|_| values.next().is_none())?;
+    TraceContext::of_header(value.as_bytes())
 }
 
 fn answered(response: &Response, took: Duration, span: &Span) {
@@ -82,5 +93,18 @@ mod tests {
             "{text}"
         );
         assert!(!text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn a_link_is_read_strictly_and_once() {
+        const CONTEXT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let mut headers = HeaderMap::new();
+        assert_eq!(link(&headers), None);
+        headers.insert(TRACEPARENT, CONTEXT.parse().unwrap());
+        assert_eq!(link(&headers).unwrap().to_string(), CONTEXT);
+        headers.append(TRACEPARENT, CONTEXT.parse().unwrap());
+        assert_eq!(link(&headers), None);
+        headers.insert(TRACEPARENT, format!("{CONTEXT}-more").parse().unwrap());
+        assert_eq!(link(&headers), None);
     }
 }

@@ -3,6 +3,8 @@
 
 #[cfg(test)]
 mod round_trips;
+#[cfg(test)]
+mod traces;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -32,7 +34,7 @@ use weft_gateway::traffic::Traffic;
 use weft_gateway::{client, documents, live, server, web};
 use weft_room::{ChangeBus as _, Incarnation, Interest, LocalBus, Reader, RoomConfig, Rooms};
 use weft_store::Store;
-use weft_telemetry::{MeteredPeers, MeteredTransport, Metrics};
+use weft_telemetry::{MeteredPeers, MeteredTransport, Metrics, TracedRouter, current_context};
 
 use super::{ServeError, housekeeping, storage};
 use crate::adapters::{
@@ -206,6 +208,7 @@ fn federation_services(config: &Config, store: &Store, metrics: &Metrics) -> Res
         extra_ca_certificates,
         allow_addresses: config.federation.allow_addresses.clone(),
         outgoing: config.limits.outgoing,
+        trace: current_context,
         ..ClientConfig::default()
     };
     let client = Client::new(Arc::clone(&key_ring), client_config).map_err(|error| ServeError::Federation {
@@ -311,7 +314,7 @@ fn rooms(
         clock: Arc::new(weft_room::SystemClock),
     };
     let identity = Arc::new(KeyRingIdentity(Arc::clone(&federation_services.key_ring)));
-    Rooms::start(room_config, store.clone(), identity, ports)
+    Rooms::start(room_config, store.clone(), identity, ports).routed(|rooms| Arc::new(TracedRouter::new(rooms)))
 }
 
 fn accounts(config: &Config, store: &Store) -> Accounts {

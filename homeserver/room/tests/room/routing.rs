@@ -7,7 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use ruma::RoomId;
-use weft_room::{RoomCommand, RoomError, RoomHint, RoomReply, RoomRouter, Unavailable};
+use weft_room::{RoomError, RoomHint, RoomReply, RoomRouter, RoutedCommand, Unavailable};
 
 use crate::harness::{Server, alice, event};
 
@@ -21,7 +21,7 @@ struct Failing {
 
 #[async_trait]
 impl RoomRouter for Failing {
-    async fn call(&self, room: &RoomId, command: RoomCommand) -> Result<RoomReply, RoomError> {
+    async fn call(&self, room: &RoomId, command: RoutedCommand) -> Result<RoomReply, RoomError> {
         if self.calls.fetch_add(1, Ordering::Relaxed) < self.first {
             return Err(self.with.clone().into());
         }
