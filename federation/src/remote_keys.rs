@@ -318,7 +318,10 @@ impl RemoteKeys {
         match self.inner.cache.load(name).await {
             Ok(Some(stored)) => server.set(stored),
             Ok(None) => {}
-            Err(error) => tracing::warn!(server = %name, %error, "stored keys can't be read; fetching them again"),
+            Err(error) => tracing::warn!(
+                event = "keys.read_failed", server = %name, %error,
+                "stored keys can't be read; fetching them again"
+            ),
         }
     }
 
@@ -333,7 +336,10 @@ impl RemoteKeys {
                     answered = true;
                     self.keep(server, keys).await;
                 }
-                Err(error) => tracing::warn!(server = %need.server, %error, "key response rejected"),
+                Err(error) => tracing::warn!(
+                    event = "keys.response_rejected", server = %need.server, %error,
+                    "key response rejected"
+                ),
             },
             Err(error) => tracing::info!(server = %need.server, %error, "no key response"),
         }
@@ -403,7 +409,7 @@ impl RemoteKeys {
     async fn keep(&self, server: &Server, keys: StoredKeys) {
         let keys = keys.with_earlier(server.known().map(|known| known.stored.clone()));
         if let Err(error) = self.inner.cache.save(&keys).await {
-            tracing::warn!(server = %keys.server, %error, "keys could not be stored");
+            tracing::warn!(event = "keys.not_stored", server = %keys.server, %error, "keys could not be stored");
         }
         server.set(keys);
     }

@@ -26,7 +26,12 @@ impl Tally {
     /// Logs one line at level warn, if anything was counted.
     pub(crate) fn warn(self, what: impl Display) {
         if let Some(example) = self.example {
-            tracing::warn!(count = self.count, example, "{what}");
+            tracing::warn!(
+                event = "federation.items_refused",
+                count = self.count,
+                example,
+                "{what}"
+            );
         }
     }
 

@@ -11,6 +11,7 @@ mod headers;
 mod imports;
 mod length;
 mod lockfile;
+mod log_events;
 mod purity;
 mod room_writes;
 mod source;
@@ -63,6 +64,11 @@ const CHECKS: &[Check] = &[
         name: "room-writes",
         purpose: "rows of rooms are written by the room's worker, or with a fence",
         run: room_writes::check,
+    },
+    Check {
+        name: "log-events",
+        purpose: "warnings and errors have stable names, which docs/LOG-EVENTS.md lists",
+        run: log_events::check,
     },
     Check {
         name: "words",

@@ -26,7 +26,10 @@ impl SystemNames {
             builder.build()
         });
         if let Err(error) = &built {
-            tracing::warn!(%error, "no DNS configuration: servers are resolved without SRV records");
+            tracing::warn!(
+                event = "discovery.no_dns", %error,
+                "no DNS configuration: servers are resolved without SRV records"
+            );
         }
         Self { dns: built.ok() }
     }

@@ -88,11 +88,17 @@ impl Handshake {
         match self.events.check_one(version, raw).await {
             Ok(theirs) if theirs.pdu().event_id() == ours.pdu().event_id() && !theirs.redacted_on_receipt() => theirs,
             Ok(theirs) => {
-                tracing::warn!(event = %theirs.pdu().event_id(), "send_join returned another event than the one sent");
+                tracing::warn!(
+                    event = "join.other_event", event_id = %theirs.pdu().event_id(),
+                    "send_join returned another event than the one sent"
+                );
                 ours
             }
             Err(reason) => {
-                tracing::warn!(%reason, "send_join returned our event with a wrong signature");
+                tracing::warn!(
+                    event = "join.wrong_signature", %reason,
+                    "send_join returned our event with a wrong signature"
+                );
                 ours
             }
         }

@@ -81,7 +81,10 @@ impl Transport for Client {
             // A 200 with an unreadable body is still a 200: the other server has the events, and sending them again
             // would have the same result every time.
             Err(CallError::BadAnswer { reason, .. }) => {
-                tracing::warn!(%server, reason, "transaction accepted with an unreadable response");
+                tracing::warn!(
+                    event = "outbox.response_unreadable", %server, reason,
+                    "transaction accepted with an unreadable response"
+                );
                 Ok(())
             }
             Err(error) => {
@@ -206,7 +209,7 @@ impl Sender {
                     }
                     Ok(_) => {}
                     Err(error) => {
-                        tracing::warn!(%server, %error, "the outbox can't be read");
+                        tracing::warn!(event = "outbox.read_failed", %server, %error, "the outbox can't be read");
                         return;
                     }
                 }
@@ -253,7 +256,7 @@ impl Sender {
         loop {
             match self.inner.store.backlog().await {
                 Ok(servers) => self.wake(&servers),
-                Err(error) => tracing::error!(%error, "the outbox can't be read"),
+                Err(error) => tracing::error!(event = "outbox.read_failed", %error, "the outbox can't be read"),
             }
             tokio::select! {
                 () = tokio::time::sleep(self.inner.config.sweep) => {}
@@ -310,7 +313,7 @@ impl Sender {
             Action::Load { after, limit } => match self.inner.store.pending(server, after, limit).await {
                 Ok(rows) => inputs.push_back(Input::Loaded(rows)),
                 Err(error) => {
-                    tracing::error!(%server, %error, "the outbox can't be read");
+                    tracing::error!(event = "outbox.read_failed", %server, %error, "the outbox can't be read");
                     inputs.push_back(Input::LoadFailed);
                 }
             },
@@ -319,19 +322,28 @@ impl Sender {
                 // Rows that were not deleted are sent again after a restart: the other server ignores known event
                 // ids.
                 if let Err(error) = self.inner.store.acknowledge(server, &rows).await {
-                    tracing::error!(%server, rows = rows.len(), %error, "delivered events stay in the outbox");
+                    tracing::error!(
+                        event = "outbox.not_acknowledged", %server, rows = rows.len(), %error,
+                        "delivered events stay in the outbox"
+                    );
                 }
                 self.inner.delivered.send_modify(|count| *count = count.wrapping_add(1));
                 inputs.push_back(Input::Acknowledged);
             }
             Action::SaveRetry(retry) => {
                 if let Err(error) = self.inner.store.save_retry(server, retry).await {
-                    tracing::warn!(%server, %error, "the retry state could not be saved");
+                    tracing::warn!(
+                        event = "outbox.retry_not_saved", %server, %error,
+                        "the retry state could not be saved"
+                    );
                 }
             }
             Action::WakeAt(at) => *wake_at = Some(at),
             Action::Skipped(event) => {
-                tracing::error!(%server, %event, "event refused as malformed several times; skipped, the other server can still fetch it");
+                tracing::error!(
+                    event = "outbox.event_skipped", %server, event_id = %event,
+                    "event refused as malformed several times; skipped, the other server can still fetch it"
+                );
             }
         }
     }
@@ -418,7 +430,7 @@ fn collect(mailbox: &Mailbox, inputs: &mut VecDeque<Input>) {
 /// signed with it.
 fn envelope(edu: &Edu) -> Option<Box<RawValue>> {
     if let Err(error) = serde_json::from_str::<CanonicalJsonValue>(edu.content.get()) {
-        tracing::warn!(kind = edu.kind, %error, "EDU is not canonical JSON");
+        tracing::warn!(event = "outbox.edu_dropped", kind = edu.kind, %error, "EDU is not canonical JSON");
         return None;
     }
     #[derive(serde::Serialize)]

@@ -163,7 +163,7 @@ fn threads() -> Sender<Job> {
             }
         });
         if let Err(error) = started {
-            tracing::error!(%error, "cannot start a thread for password hashes");
+            tracing::error!(event = "accounts.no_hash_thread", %error, "cannot start a thread for password hashes");
         }
     }
     sender

@@ -171,7 +171,10 @@ async fn invite_others(
             Map::new()
         };
         if let Err(error) = remote.invite(inviter, invitee, room, content).await {
-            tracing::warn!(%room, %invitee, %error, "cannot invite a remote user to a new room");
+            tracing::warn!(
+                event = "membership.invite_not_sent", %room, %invitee, %error,
+                "cannot invite a remote user to a new room"
+            );
         }
     }
 }

@@ -62,7 +62,10 @@ async fn leave_all(rooms: &Rooms, remote: &Arc<dyn Remote>, user: &UserId) -> Ap
             continue;
         }
         if let Err(error) = leave::leave_room(rooms, remote, user, &entry.room, Map::new()).await {
-            tracing::warn!(room = %entry.room, %user, %error, "cannot leave a room of a deactivated user");
+            tracing::warn!(
+                event = "membership.leave_failed", room = %entry.room, %user, %error,
+                "cannot leave a room of a deactivated user"
+            );
         }
     }
     Ok(())

@@ -69,7 +69,10 @@ pub(super) async fn leave_room(
     }
     if let Err(error) = remote.leave(user, room, content).await {
         // The inviting server may be gone permanently; the user must still be able to remove the invitation.
-        tracing::warn!(%room, %user, %error, "rejected an invitation locally; its server cannot be notified");
+        tracing::warn!(
+            event = "membership.leave_not_sent", %room, %user, %error,
+            "rejected an invitation locally; its server cannot be notified"
+        );
         rooms.uninvited(room, user, None).await?;
     }
     Ok(())

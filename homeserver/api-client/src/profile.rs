@@ -156,7 +156,10 @@ async fn propagate(
             timestamp: None,
         };
         if let Err(error) = rooms.send(&entry.room, event).await {
-            tracing::warn!(room = %entry.room, %user, %error, "cannot send a profile change to a room");
+            tracing::warn!(
+                event = "profile.not_sent", room = %entry.room, %user, %error,
+                "cannot send a profile change to a room"
+            );
         }
     }
     Ok(())

@@ -109,10 +109,13 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), ServeError> {
     let config = config::load(arguments.config.path.as_deref(), &config::variables())?;
     weft_telemetry::start_logging(config.log.format, &config.log.filter);
     for warning in &config.warnings {
-        tracing::warn!(setting = %warning.setting, "{warning}");
+        tracing::warn!(event = "config.warning", setting = %warning.setting, "{warning}");
     }
     if !weft_gateway::web::has_page() && config.listen.iter().any(|listener| listener.serve.contains(&Area::Web)) {
-        tracing::warn!("this program was built without the web page: \"web\" serves a notice instead");
+        tracing::warn!(
+            event = "web.no_page",
+            "this program was built without the web page: \"web\" serves a notice instead"
+        );
     }
     #[cfg(debug_assertions)]
     crate::fail_points::arm()?;
@@ -206,6 +209,7 @@ fn limited_by(wanted: TrafficLimits, descriptors: Descriptors) -> TrafficLimits 
     let connections = descriptors.connections(wanted.connections);
     if connections < wanted.connections {
         tracing::warn!(
+            event = "server.too_few_descriptors",
             connections,
             wanted = wanted.connections,
             "fewer connections than limits.connections: too few file descriptors (LimitNOFILE=, ulimit -n)"

@@ -137,7 +137,10 @@ impl Fanout {
             match delivery {
                 Delivery::Change(change) => {
                     if catch_unwind(AssertUnwindSafe(|| self.deliver(&change))).is_err() {
-                        tracing::error!(room = %change.room_id, "the delivery of a change panicked");
+                        tracing::error!(
+                            event = "fanout.delivery_panicked", room = %change.room_id,
+                            "the delivery of a change panicked"
+                        );
                         self.catch_up(&Missed::of(&change));
                     }
                 }
@@ -148,7 +151,10 @@ impl Fanout {
 
     /// After changes were dropped: every socket checks its rights and gets a diff, every `/sync` request reads again.
     fn catch_up(&self, missed: &Missed) {
-        tracing::warn!(positions = ?missed.positions, "changes were dropped; all readers read from the store");
+        tracing::warn!(
+            event = "fanout.changes_dropped", positions = ?missed.positions,
+            "changes were dropped; all readers read from the store"
+        );
         self.every_mailbox(|mailbox| {
             mailbox.access_changed();
             if missed.reload {

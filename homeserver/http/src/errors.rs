@@ -213,14 +213,17 @@ impl ApiError {
     /// 503 `M_UNKNOWN`: the store can't be read or written. The cause is logged and not sent.
     #[must_use]
     pub fn store(message: &'static str, cause: &dyn std::error::Error) -> Self {
-        tracing::error!(cause = %Causes(cause), "request failed in the store");
+        tracing::error!(event = "http.store_failed", cause = %Causes(cause), "request failed in the store");
         Self::unavailable(message)
     }
 
     /// 500 `M_UNKNOWN`. The cause is logged and not sent: it may contain information that the client may not see.
     #[must_use]
     pub fn internal(what: &'static str, cause: &dyn std::error::Error) -> Self {
-        tracing::error!(what, cause = %Causes(cause), "request failed with an internal error");
+        tracing::error!(
+            event = "http.internal_error", what, cause = %Causes(cause),
+            "request failed with an internal error"
+        );
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "M_UNKNOWN", "Internal server error.")
     }
 }

@@ -136,7 +136,7 @@ impl Inner {
             let next = match self.dispatch(&mut tasks, &mut running).await {
                 Ok(next) => next,
                 Err(error) => {
-                    tracing::error!(%error, "jobs can't be read or started");
+                    tracing::error!(event = "jobs.unreadable", %error, "jobs can't be read or started");
                     Instant::now() + SWEEP
                 }
             };

@@ -566,7 +566,7 @@ fn unopened(error: &RoomError) -> Close {
         RoomError::UnknownRoom(_) | RoomError::NotADocument(_) => close::NOT_FOUND,
         RoomError::BadVector(_) => close::BAD_FRAME,
         cause => {
-            tracing::error!(%cause, "cannot open the document");
+            tracing::error!(event = "live.open_failed", %cause, "cannot open the document");
             close::UNAVAILABLE
         }
     }

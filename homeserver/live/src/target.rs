@@ -65,7 +65,7 @@ fn refusal(error: &AuthError) -> Close {
     match error {
         AuthError::Unknown | AuthError::Expired => close::UNAUTHORIZED,
         AuthError::Unavailable(cause) => {
-            tracing::error!(%cause, "cannot check the token");
+            tracing::error!(event = "live.read_failed", %cause, "cannot check the token");
             close::UNAVAILABLE
         }
     }
@@ -83,7 +83,7 @@ pub(super) async fn access(ports: &LivePorts, room: &RoomId, session: &Session) 
         .map_err(|error| match error {
             RoomError::UnknownRoom(_) => close::NOT_FOUND,
             cause => {
-                tracing::error!(%cause, %room, "cannot read the rights");
+                tracing::error!(event = "live.read_failed", %cause, %room, "cannot read the rights");
                 close::UNAVAILABLE
             }
         })?;
@@ -101,7 +101,7 @@ async fn room_of(ports: &LivePorts, name: &str) -> Result<OwnedRoomId, Close> {
     }
     let alias = RoomAliasId::parse(&name).map_err(|_| close::NOT_FOUND)?;
     let row = ports.rooms.reader().alias(&alias).await.map_err(|cause| {
-        tracing::error!(%cause, "cannot read the alias");
+        tracing::error!(event = "live.read_failed", %cause, "cannot read the alias");
         close::UNAVAILABLE
     })?;
     row.map(|row| row.room).ok_or(close::NOT_FOUND)

@@ -100,7 +100,10 @@ impl Worker {
         if let (Some(document), Some(snapshot)) = (active.document.as_mut(), joined.snapshot)
             && let Err(error) = document.adopt_snapshot(&mut commit.batch, &room, snapshot)
         {
-            tracing::warn!(%room, %error, "the snapshot of the other server can't be used; the text follows from the events");
+            tracing::warn!(
+                event = "room.snapshot_unusable", %room, %error,
+                "the snapshot of the other server can't be used; the text follows from the events"
+            );
         }
         let ours = shared.identity.server_name();
         let mut session = MergeSession::new(active, commit, &shared.reader, ours).await?;

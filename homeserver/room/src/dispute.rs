@@ -211,7 +211,10 @@ impl Worker {
     }
 
     pub(crate) fn settle_failed(&mut self, error: &Unavailable, commit: &mut PendingCommit) {
-        tracing::error!(room = %self.room, %error, "the text can't be worked out from the events");
+        tracing::error!(
+            event = "room.text_failed", room = %self.room, %error,
+            "the text can't be worked out from the events"
+        );
         commit.abandon();
         // The room is loaded again, including that this is due.
         let again = Instant::now() + LONG_PAUSE;

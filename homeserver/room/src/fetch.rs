@@ -232,7 +232,10 @@ impl Fetch {
         match timeout(FETCH_TIMEOUT, self.fetch_for_row(want)).await {
             Ok(Ok(())) | Ok(Err(Unavailable::Stopping)) => {}
             Ok(Err(error)) => {
-                tracing::error!(room = %self.room, number, %error, "the missing events of a staged event can't be fetched");
+                tracing::error!(
+                    event = "room.fetch_failed", room = %self.room, number, %error,
+                    "the missing events of a staged event can't be fetched"
+                );
             }
             Err(_) => tracing::debug!(room = %self.room, number, %origin, "a fetch timed out; it is tried again"),
         }

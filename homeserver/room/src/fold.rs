@@ -77,7 +77,7 @@ async fn fold(shared: Arc<Shared>, room: OwnedRoomId, job: FoldJob) {
         Ok(folded) => folded,
         Err(Unavailable::Stopping) => return,
         Err(error) => {
-            tracing::error!(%room, %error, "the document can't be compacted now");
+            tracing::error!(event = "room.compaction_failed", %room, %error, "the document can't be compacted now");
             None
         }
     };

@@ -201,7 +201,10 @@ async fn fetch(out: &Outward, room: &RoomId, version: &RoomVersion, from: &Serve
             }
         }
         if pool.len() > MAX_HISTORY_EVENTS {
-            tracing::warn!(%room, %from, events = pool.len(), "a room's history is too long to be fetched");
+            tracing::warn!(
+                event = "room.history_too_long", %room, %from, events = pool.len(),
+                "a room's history is too long to be fetched"
+            );
             return Ok(Fetched::TooMany);
         }
         if pool.len() == before {

@@ -293,7 +293,10 @@ impl<'a, G: Graph> Ingest<'a, G> {
             Err(Undecided::Prev(_)) => Ok(Disposition::Lacks(Lacks::Prev)),
             Err(Undecided::Auth(ids)) => Ok(Disposition::Lacks(Lacks::Auth(ids))),
             Err(Undecided::Unresolvable(why)) => {
-                tracing::warn!(room = %self.graph.room_id(), %why, "the states before an event can't be resolved");
+                tracing::warn!(
+                    event = "room.states_unresolved", room = %self.graph.room_id(), %why,
+                    "the states before an event can't be resolved"
+                );
                 Ok(Disposition::Dropped)
             }
         }

@@ -36,7 +36,10 @@ impl Rooms {
     pub async fn until_joined(&self, room: &RoomId) {
         let Some(ended) = self.shared.joining(room) else { return };
         if tokio::time::timeout(MAX_WAIT, ended.cancelled()).await.is_err() {
-            tracing::warn!(%room, "the join is still in progress; its events are dropped");
+            tracing::warn!(
+                event = "room.join_unfinished", %room,
+                "the join is still in progress; its events are dropped"
+            );
         }
     }
 }

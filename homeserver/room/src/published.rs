@@ -96,7 +96,10 @@ impl Published {
         if let Some(text) = text.as_mut().filter(|_| !updates.is_empty())
             && let Err(error) = add(text, &updates)
         {
-            tracing::error!(%error, "the updates of a published text can't be applied; it is dropped");
+            tracing::error!(
+                event = "room.published_text_dropped", %error,
+                "the updates of a published text can't be applied; it is dropped"
+            );
             self.withdraw();
         }
         if !lock(&self.pending).is_published {

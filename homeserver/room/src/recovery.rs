@@ -39,7 +39,10 @@ impl Rooms {
 
     async fn recover_room(&self, room: OwnedRoomId) {
         if let Err(error) = self.call::<()>(&room, RoomCommand::Seal).await {
-            tracing::error!(%room, %error, "acknowledged edits could not be sealed; they stay in the journal");
+            tracing::error!(
+                event = "room.seal_failed", %room, %error,
+                "acknowledged edits could not be sealed; they stay in the journal"
+            );
         }
     }
 }

@@ -24,7 +24,10 @@ impl Worker {
             Ok(event) => Ok(Some(event)),
             Err(RoomError::Unavailable(error)) => Err(error),
             Err(error) => {
-                tracing::warn!(room = %self.room, member = %member.event_id(), %error, "a membership event can't be sent again");
+                tracing::warn!(
+                    event = "room.resend_failed", room = %self.room, member = %member.event_id(), %error,
+                    "a membership event can't be sent again"
+                );
                 Ok(None)
             }
         }

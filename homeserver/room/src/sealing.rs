@@ -53,7 +53,10 @@ impl Worker {
                 .try_for_each(|part| seal_part(active, commit, part, &signer, &ours))
         });
         if let Err(error) = sealed {
-            tracing::error!(room = %active.id, %error, "acknowledged edits could not be sealed; they stay in the journal");
+            tracing::error!(
+                event = "room.seal_failed", room = %active.id, %error,
+                "acknowledged edits could not be sealed; they stay in the journal"
+            );
             if let Some(document) = active.document.as_mut() {
                 document.put_off();
             }

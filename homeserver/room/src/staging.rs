@@ -105,7 +105,10 @@ impl Rooms {
             let left = staged.left(store, room, origin, bytes).await?;
             if left.server < bytes {
                 let exhausted = staged.budget().refuse(staged.limit_of_server());
-                tracing::warn!(%room, %origin, "too many staged bytes; the transaction is refused");
+                tracing::warn!(
+                    event = "room.staging_full", %room, %origin,
+                    "too many staged bytes; the transaction is refused"
+                );
                 return Err(RoomError::LimitExceeded(LimitExceeded {
                     budget: exhausted.name.into(),
                     limit: exhausted.limit,
@@ -120,7 +123,10 @@ impl Rooms {
             let fits = fits.count();
             if fits < rows.len() {
                 staged.budget().refuse(staged.budget().limit());
-                tracing::warn!(%room, refused = rows.len() - fits, "too many staged bytes; the newest are refused");
+                tracing::warn!(
+                    event = "room.staged_refused", %room, refused = rows.len() - fits,
+                    "too many staged bytes; the newest are refused"
+                );
                 refused.extend(rows.drain(fits..).map(|(id, _)| id));
             }
         }
@@ -167,7 +173,10 @@ impl Rooms {
         }
         let taken = rows.len().min(space_left(mark));
         if taken < rows.len() {
-            tracing::warn!(%room, refused = rows.len() - taken, "too many staged events; the newest are refused");
+            tracing::warn!(
+                event = "room.staged_refused", %room, refused = rows.len() - taken,
+                "too many staged events; the newest are refused"
+            );
         }
         if taken == 0 {
             return Ok(0);
@@ -273,7 +282,10 @@ impl Worker {
             Ok(Some(active)) => active.unstaged,
             Ok(None) => return,
             Err(error) => {
-                tracing::error!(room = %self.room, %error, "staged events can't be merged");
+                tracing::error!(
+                    event = "room.merge_failed", room = %self.room, %error,
+                    "staged events can't be merged"
+                );
                 return self.ingest_later();
             }
         };
@@ -301,7 +313,10 @@ impl Worker {
         let left = match Box::pin(self.ingest_some(commit, pass.after, &mut pass.stuck)).await {
             Ok(left) => left,
             Err(error) => {
-                tracing::error!(room = %self.room, %error, "staged events can't be merged");
+                tracing::error!(
+                    event = "room.merge_failed", room = %self.room, %error,
+                    "staged events can't be merged"
+                );
                 commit.abandon();
                 self.ingest_queue.stop();
                 return self.ingest_later();
@@ -497,7 +512,10 @@ fn read_rows(rows: Vec<((OwnedRoomId, u64), StagedRow)>, version: &RoomVersion) 
                 event,
             }),
             None => {
-                tracing::error!(%room, number, "a staged event can't be read and is dropped");
+                tracing::error!(
+                    event = "room.staged_unreadable", %room, number,
+                    "a staged event can't be read and is dropped"
+                );
                 unreadable.push(number);
             }
         }

@@ -113,7 +113,10 @@ impl Worker {
         if due.is_some_and(|due| due <= now)
             && let Err(error) = self.send_witness(commit).await
         {
-            tracing::warn!(room = %self.room, %error, "a witness event can't be sent now");
+            tracing::warn!(
+                event = "room.witness_failed", room = %self.room, %error,
+                "a witness event can't be sent now"
+            );
         }
     }
 
@@ -148,7 +151,10 @@ impl Worker {
             }
             Err(RoomError::Unavailable(error)) => Err(error),
             Err(error) => {
-                tracing::warn!(room = %self.room, %error, "a witness event is not allowed");
+                tracing::warn!(
+                    event = "room.witness_forbidden", room = %self.room, %error,
+                    "a witness event is not allowed"
+                );
                 if let Some(active) = self.active.as_mut() {
                     active.clear_witness(commit);
                 }

@@ -94,7 +94,10 @@ impl Worker {
     /// from disk again.
     pub(crate) async fn supervise(mut self) {
         while AssertUnwindSafe(self.run()).catch_unwind().await.is_err() {
-            tracing::error!(room = %self.room, "the room's worker panicked and is restarted");
+            tracing::error!(
+                event = "room.worker_panicked", room = %self.room,
+                "the room's worker panicked and is restarted"
+            );
             self.forget();
             self.ingest_queue.stop();
         }
@@ -291,7 +294,10 @@ impl Worker {
             self.shared.store.commit(batch).instrument(span).await
         };
         if let Err(error) = &result {
-            tracing::error!(room = %self.room, %error, "the changes of a room could not be committed");
+            tracing::error!(
+                event = "room.commit_failed", room = %self.room, %error,
+                "the changes of a room could not be committed"
+            );
             self.forget();
         } else {
             // First: a caller that is notified or answered must be able to read the change.

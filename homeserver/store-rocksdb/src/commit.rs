@@ -76,6 +76,7 @@ impl Inner {
                 return writer.poison(failed.reason, batches.len());
             }
             tracing::warn!(
+                event = "store.reopening",
                 reason = failed.reason,
                 "no file descriptor is left: the store is reopened"
             );
@@ -128,6 +129,7 @@ impl Inner {
                     *db = Some(reopened);
                     writer.spare = Spare::take();
                     tracing::warn!(
+                        event = "store.reopened",
                         commits = recovered,
                         "the store is open again; no acknowledged commit is lost"
                     );
@@ -166,13 +168,19 @@ impl Writer {
         self.last = commit;
         if let Err(error) = self.acknowledged.write(commit) {
             // The commit itself is safe; only a later report would be less exact.
-            tracing::warn!(%error, "the number of the last commit could not be recorded");
+            tracing::warn!(
+                event = "store.record_failed", %error,
+                "the number of the last commit could not be recorded"
+            );
         }
     }
 
     /// Stops all writes until the next start.
     fn poison(&mut self, reason: String, batches: usize) -> Outcomes {
-        tracing::error!(%reason, "a write to the store failed: nothing more is written until the store is opened again");
+        tracing::error!(
+            event = "store.write_failed", %reason,
+            "a write to the store failed: nothing more is written until the store is opened again"
+        );
         self.poisoned = Some(reason.clone());
         vec![Err(EngineCommitError::Poisoned { reason }); batches]
     }

@@ -100,10 +100,16 @@ impl Inner {
         if writer.poisoned.is_none()
             && let Err(error) = writer.acknowledged.close(last)
         {
-            tracing::warn!(%error, "the number of the last commit could not be recorded");
+            tracing::warn!(
+                event = "store.record_failed", %error,
+                "the number of the last commit could not be recorded"
+            );
         }
         if let Err(error) = writer.acknowledged.unlock() {
-            tracing::warn!(%error, "the store can't be unlocked before the process ends");
+            tracing::warn!(
+                event = "store.unlock_failed", %error,
+                "the store can't be unlocked before the process ends"
+            );
         }
     }
 }
@@ -146,7 +152,7 @@ impl Engine for RocksEngine {
     async fn close(&self) {
         let inner = Arc::clone(&self.inner);
         if let Err(error) = spawn_blocking(move || inner.close()).await {
-            tracing::error!(%error, "closing the store failed");
+            tracing::error!(event = "store.close_failed", %error, "closing the store failed");
         }
     }
 }

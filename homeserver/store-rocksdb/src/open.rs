@@ -99,7 +99,12 @@ impl OpenReport {
         let path = path.display();
         if let Some(reason) = &self.accepted {
             tracing::error!(
-                %path, %reason, lost = self.lost(), recovered = self.recovered, acknowledged = self.acknowledged,
+                event = "store.loss_accepted",
+                %path,
+                %reason,
+                lost = self.lost(),
+                recovered = self.recovered,
+                acknowledged = self.acknowledged,
                 complaints = ?self.complaints,
                 "the store continues without acknowledged commits, as the admin accepted"
             );
@@ -107,7 +112,7 @@ impl OpenReport {
             tracing::info!(%path, commits = self.recovered, "store opened");
         } else {
             tracing::warn!(
-                %path, commits = self.recovered, complaints = ?self.complaints,
+                event = "store.opened_after_crash", %path, commits = self.recovered, complaints = ?self.complaints,
                 "store opened after a crash: every commit known to be acknowledged is there"
             );
         }
@@ -153,7 +158,7 @@ pub(crate) fn open(path: &Path, options: &RocksOptions) -> Result<Opened, RocksO
     report.log(path);
     if found.damaged {
         tracing::warn!(
-            path = %path.display(),
+            event = "store.record_damaged", path = %path.display(),
             "the record of the last acknowledged commit is damaged: a loss would not be detected"
         );
     }

@@ -127,6 +127,7 @@ impl Owned {
     pub(crate) fn lose(&self) {
         if !self.is_lost() {
             tracing::warn!(
+                event = "store.lane_lost",
                 lane = self.lane.number(),
                 epoch = self.row.epoch,
                 "the lane has another owner"

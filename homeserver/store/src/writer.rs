@@ -266,7 +266,10 @@ impl Writer {
                 }
                 Ok(Settled::Lost { in_doubt: true }) => break,
                 Err(error) => {
-                    tracing::warn!(lane = fence.lane.number(), %error, "a commit is in doubt and could not be settled yet");
+                    tracing::warn!(
+                        event = "store.commit_in_doubt", lane = fence.lane.number(), %error,
+                        "a commit is in doubt and could not be settled yet"
+                    );
                     sleep(DOUBT_PAUSE).await;
                 }
             }

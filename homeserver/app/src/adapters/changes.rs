@@ -14,7 +14,7 @@ pub(crate) async fn wake_sender(mut changes: Changes, sender: Sender, outbox: Ar
             Delivery::Missed(_) => match outbox.backlog().await {
                 Ok(servers) => sender.wake(&servers),
                 // The sender also looks for undelivered rows at intervals.
-                Err(error) => tracing::error!(%error, "the outbox can't be read"),
+                Err(error) => tracing::error!(event = "outbox.read_failed", %error, "the outbox can't be read"),
             },
         }
     }

@@ -42,7 +42,7 @@ impl RoomMembershipView {
         found
             .map(|servers| servers.into_iter().collect())
             .unwrap_or_else(|error| {
-                tracing::warn!(%room, %error, "cannot read the servers of a room");
+                tracing::warn!(event = "membership.read_failed", %room, %error, "cannot read the servers of a room");
                 Vec::new()
             })
     }
@@ -66,7 +66,12 @@ impl MembershipView for RoomMembershipView {
     async fn member(&self, room: &RoomId, user: &UserId) -> Option<Member> {
         let event = self.reader.state_event(room, "m.room.member", user.as_str()).await;
         let event = event
-            .inspect_err(|error| tracing::warn!(%room, %error, "cannot read a member of a room"))
+            .inspect_err(|error| {
+                tracing::warn!(
+                    event = "membership.read_failed", %room, %error,
+                    "cannot read a member of a room"
+                )
+            })
             .ok()??;
         (event.membership()? == MembershipState::Join).then(|| Member {
             display_name: event.content_text("displayname"),
@@ -76,7 +81,7 @@ impl MembershipView for RoomMembershipView {
     async fn local_members(&self, room: &RoomId) -> Vec<OwnedUserId> {
         let found = self.reader.joined_members(room).await;
         let members = found.unwrap_or_else(|error| {
-            tracing::warn!(%room, %error, "cannot read the members of a room");
+            tracing::warn!(event = "membership.read_failed", %room, %error, "cannot read the members of a room");
             Vec::new()
         });
         members
@@ -95,7 +100,7 @@ impl MembershipView for RoomMembershipView {
 
     async fn rooms_of(&self, user: &UserId) -> Vec<OwnedRoomId> {
         let found = self.reader.rooms_of(user).await.unwrap_or_else(|error| {
-            tracing::warn!(%user, %error, "cannot read the rooms of a user");
+            tracing::warn!(event = "membership.read_failed", %user, %error, "cannot read the rooms of a user");
             Vec::new()
         });
         let joined = found.into_iter().filter(|row| row.membership == MembershipState::Join);

@@ -91,10 +91,8 @@ impl PastMemberships for RemoteRooms {
         ended.unwrap_or_else(|error| {
             // The join is checked against the room's state again when the room is adopted.
             tracing::warn!(
-            room = %wanted.room_id,
-            user = %wanted.user,
-            %error,
-            "cannot read the user's previous membership"
+                event = "membership.read_failed", room = %wanted.room_id, user = %wanted.user, %error,
+                "cannot read the user's previous membership"
             );
             false
         })
@@ -167,7 +165,12 @@ impl Remote for RemoteRooms {
         // If no server of the room responds, the invitation is removed locally all the same.
         let left = self.handshake.leave(&wanted(room, user, via, content)?, self).await;
         let left = left
-            .inspect_err(|error| tracing::warn!(%room, %user, %error, "left a room without notifying its servers"))
+            .inspect_err(|error| {
+                tracing::warn!(
+                    event = "membership.leave_not_sent", %room, %user, %error,
+                    "left a room without notifying its servers"
+                )
+            })
             .ok();
         let event = left.as_ref().map(|event| &**event.pdu());
         Ok(self.rooms.uninvited(room, user, event).await?)

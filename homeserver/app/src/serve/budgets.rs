@@ -43,6 +43,6 @@ async fn report_jobs(rooms: &Rooms) {
                 tracing::info!(name, queued, running, done, failed, oldest_due, "jobs");
             }
         }
-        Err(error) => tracing::error!(%error, "the jobs can't be counted"),
+        Err(error) => tracing::error!(event = "jobs.not_counted", %error, "the jobs can't be counted"),
     }
 }

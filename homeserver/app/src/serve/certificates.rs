@@ -74,7 +74,10 @@ impl Certificate {
                 self.in_use.reload_from_config(config);
                 tracing::info!(certificate = %self.files.certificate.display(), "certificate reloaded");
             }
-            Err(error) => tracing::error!(%error, "cannot reload the certificate: the previous one stays in use"),
+            Err(error) => tracing::error!(
+                event = "server.certificate_not_reloaded", %error,
+                "cannot reload the certificate: the previous one stays in use"
+            ),
         }
     }
 }

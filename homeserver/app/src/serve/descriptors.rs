@@ -31,7 +31,10 @@ impl Descriptors {
                 maximum: found.maximum,
             };
             if let Err(error) = setrlimit(Resource::Nofile, raised) {
-                tracing::warn!(%error, wanted, "cannot raise the limit of open files");
+                tracing::warn!(
+                    event = "server.descriptor_limit_fixed", %error, wanted,
+                    "cannot raise the limit of open files"
+                );
             }
         }
         Self::now()

@@ -25,13 +25,16 @@ impl OperatorSocket {
             Ok(listener) => listener,
             Err(error) => {
                 let path = path.display();
-                tracing::warn!(%path, %error, "cannot open the operator socket: `weft user` can't reach this server");
+                tracing::warn!(
+                    event = "operator.socket_not_opened", %path, %error,
+                    "cannot open the operator socket: `weft user` can't reach this server"
+                );
                 return None;
             }
         };
         let task = tokio::spawn(async move {
             if let Err(error) = axum::serve(listener, router).await {
-                tracing::warn!(%error, "the operator socket failed");
+                tracing::warn!(event = "operator.socket_failed", %error, "the operator socket failed");
             }
         });
         Some(Self { path, task })

@@ -52,6 +52,7 @@ impl Signals {
                 _ = self.terminate.recv() => {}
             }
             tracing::warn!(
+                event = "server.stopped_at_once",
                 "second signal: exiting immediately; acknowledged edits are on disk and are signed at the next start"
             );
             std::process::exit(INTERRUPTED);

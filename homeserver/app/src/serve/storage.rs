@@ -151,7 +151,10 @@ fn prepare(data_dir: &Path) -> Result<(), ServeError> {
     match std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(OWNER_ONLY)) {
         Ok(()) => tracing::info!(%path, "removed the access of other system users to the data directory"),
         // It belongs to another system user, as volumes of container platforms do.
-        Err(error) => tracing::warn!(%path, %error, "other system users can read the data directory"),
+        Err(error) => tracing::warn!(
+            event = "store.directory_open", %path, %error,
+            "other system users can read the data directory"
+        ),
     }
     Ok(())
 }
@@ -159,6 +162,7 @@ fn prepare(data_dir: &Path) -> Result<(), ServeError> {
 fn log_report(report: &OpenReport) {
     if let Some(reason) = &report.accepted {
         tracing::error!(
+            event = "store.loss_accepted",
             lost = report.lost(),
             acknowledged = report.acknowledged,
             recovered = report.recovered,
@@ -174,6 +178,10 @@ fn log_report(report: &OpenReport) {
         );
     }
     for complaint in &report.complaints {
-        tracing::warn!(complaint, "problem during the recovery of the store");
+        tracing::warn!(
+            event = "store.recovery_problem",
+            complaint,
+            "problem during the recovery of the store"
+        );
     }
 }

@@ -184,7 +184,10 @@ impl Parts {
         self.bus.close();
         let delivered = async { while self.followers.join_next().await.is_some() {} };
         if tokio::time::timeout(LAST_CHANGES, delivered).await.is_err() {
-            tracing::warn!("the last changes were not delivered in time");
+            tracing::warn!(
+                event = "fanout.not_drained",
+                "the last changes were not delivered in time"
+            );
         }
         self.sender.stop(LAST_DELIVERY).await;
         self.housekeeping.abort();

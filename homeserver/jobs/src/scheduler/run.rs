@@ -26,6 +26,7 @@ impl Inner {
         let name = kind.handler.kind();
         if let Outcome::Failed { reason } = &outcome {
             tracing::warn!(
+                event = "jobs.failed",
                 kind = name,
                 key = job.key,
                 attempts = job.row.attempts,
@@ -40,7 +41,10 @@ impl Inner {
             // Another process runs the jobs of the lane.
             Err(CommitError::LaneLost { .. }) => {}
             Err(error) => {
-                tracing::error!(kind = name, key = job.key, %error, "the result of a job can't be stored");
+                tracing::error!(
+                    event = "jobs.result_not_stored", kind = name, key = job.key, %error,
+                    "the result of a job can't be stored"
+                );
                 // It would be started again at once.
                 tokio::time::sleep(super::SWEEP).await;
             }

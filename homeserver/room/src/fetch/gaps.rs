@@ -275,7 +275,10 @@ impl<'a> EventFetcher<'a> {
                 Some(ids) if ids.state.len().saturating_add(ids.auth_chain.len()) <= MAX_STATE_EVENTS => {
                     return Some((server.clone(), ids));
                 }
-                Some(_) => tracing::warn!(room = %graph.room, %server, "a state with too many events"),
+                Some(_) => tracing::warn!(
+                    event = "room.remote_state_too_large", room = %graph.room, %server,
+                    "a state with too many events"
+                ),
                 None => {}
             }
         }

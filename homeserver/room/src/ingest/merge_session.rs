@@ -543,7 +543,10 @@ impl<'a> MergeSession<'a> {
             Ok(map) => map,
             Err(Undecided::Unavailable(error)) => return Err(error),
             Err(problem) => {
-                tracing::error!(room = %self.active.id, %problem, "state resolution failed; the room keeps its current state");
+                tracing::error!(
+                    event = "room.resolution_failed", room = %self.active.id, %problem,
+                    "state resolution failed; the room keeps its current state"
+                );
                 return Ok(None);
             }
         };
