@@ -4,7 +4,7 @@ use axum::{Json, extract::State};
 use ruma::{UserId, events::room::member::MembershipState};
 use serde_json::Value;
 use weft_http::{authentication::Authenticated, errors::ApiResult};
-use weft_room::{Reader, Unavailable, reader::RoomMembership};
+use weft_room::{Reader, RoomMembership, Unavailable};
 use weft_wire::rest::{DocumentList, Invitation};
 
 use super::{DocumentPorts, summary};

@@ -2,6 +2,7 @@
 //!
 //! Uses about the document's own size in memory, and little while the text is evicted ([`held`]). Must not decide about rights, and must not run a CRDT engine.
 
+mod admitted;
 mod held;
 mod replacement;
 mod snapshot;
@@ -26,18 +27,19 @@ use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNA
 
 use crate::{
     EditRefusal, Reader, RoomError, Unavailable,
-    edit::{CopiedPast, EditUpdate, parse},
     published::TextChange,
     reader::{damaged, vector_row},
     seal::PendingEdit,
 };
 
 use self::{
+    admitted::parse,
     held::HeldText,
     replacement::put_claims,
     snapshot::{Stored, Tail},
 };
 pub(crate) use self::{
+    admitted::{AdmittedUpdate, CopiedPast, EditUpdate},
     held::text_of,
     replacement::{Replacement, ReservedNumbers, VectorsAfter},
     snapshot::{FoldJob, Folded, PointOfText, RunId},
@@ -488,7 +490,7 @@ impl OpenText {
     }
 }
 
-pub(crate) fn too_large(bytes: usize, limit: usize) -> Result<(), RoomError> {
+fn too_large(bytes: usize, limit: usize) -> Result<(), RoomError> {
     if bytes > limit {
         Err(EditRefusal::TooLarge { bytes, limit }.into())
     } else {

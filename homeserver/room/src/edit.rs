@@ -12,7 +12,7 @@ use weft_crdt::{DeleteSet, Document, Refused, StateHash, StateVector, Update};
 use crate::{
     ConnectionId, EditRefusal, LiveEdit, RoomError, Rooms, Unavailable,
     command::{RoomCommand, RoomHint},
-    document::{Examined, OpenText},
+    document::{AdmittedUpdate, CopiedPast, EditUpdate, Examined, OpenText},
     event_forms::TextForm,
     mailbox::Reply,
     pending_commit::PendingCommit,
@@ -20,7 +20,7 @@ use crate::{
     worker::Worker,
 };
 
-pub(crate) use self::large::{AdmittedUpdate, CopiedPast, EditUpdate, LARGE_EDIT_BYTES, LargeEdits, apply, parse};
+pub(crate) use self::large::{LARGE_EDIT_BYTES, LargeEdits, apply};
 
 /// An edit from a live connection.
 #[derive(Debug, Clone, Serialize, Deserialize)]

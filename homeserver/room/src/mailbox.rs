@@ -12,8 +12,7 @@ use weft_store::Batch;
 use crate::{
     ConnectionId, EditOutcome, RoomError, Unavailable,
     command::{Lacks, RoomReply, RoutedCommand},
-    document::{Folded, RunId},
-    edit::{AdmittedUpdate, CopiedPast},
+    document::{AdmittedUpdate, CopiedPast, Folded, RunId},
     ingest::Portion,
     work_out::WorkedOut,
 };
