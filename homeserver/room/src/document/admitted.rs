@@ -35,7 +35,9 @@ type PastOfClients = BTreeMap<ClientId, (u32, Option<OwnedUserId>)>;
 
 /// A copy of all that admission can depend on.
 pub(crate) struct CopiedPast {
+    /// The clocks.
     pub(crate) vector: StateVector,
+    /// The owners of its client ids.
     pub(crate) owners: Owners,
 }
 
@@ -132,7 +134,7 @@ impl AdmittedUpdate {
 }
 
 /// Parses the update of a live edit.
-pub(crate) fn parse(update: Bytes) -> Result<LiveUpdate, RoomError> {
+pub(super) fn parse(update: Bytes) -> Result<LiveUpdate, RoomError> {
     too_large(update.len(), LIVE_BYTES)?;
     Ok(LiveUpdate::parse(update)?)
 }
