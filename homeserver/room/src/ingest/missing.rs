@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use ruma::{EventId, OwnedEventId};
 use weft_convergence::rebuild;
 use weft_dag::{Pdu, event_flags};
-use weft_store::tables::rooms::{INCOMPLETE_ROOMS, MISSING_EVENTS};
+use weft_store::tables::rooms::{INCOMPLETE_ROOMS, MISSING_EVENTS, NOTHING_MISSING};
 
 use super::merge_session::MergeSession;
 use crate::Unavailable;
@@ -26,7 +26,7 @@ impl MergeSession<'_> {
         }
         let rows = store.scan_all(MISSING_EVENTS.under(&(&self.active.id,))).await?;
         let mut missing: BTreeSet<OwnedEventId> = rows.into_iter().map(|((_, id), ())| id).collect();
-        if missing.is_empty() {
+        if missing.is_empty() && !store.contains(&NOTHING_MISSING, &(&self.active.id,)).await? {
             // Written by a version of this program that had no rows: computed once from the events.
             missing = rebuild::missing(&self.persisted_events().await?);
             for id in &missing {
@@ -42,6 +42,9 @@ impl MergeSession<'_> {
         let was_missing = self.active.missing.as_mut().is_some_and(|missing| missing.remove(id));
         if was_missing {
             self.commit.batch.delete(&MISSING_EVENTS, &(&self.active.id, id));
+            if self.active.missing.as_ref().is_some_and(BTreeSet::is_empty) {
+                self.commit.batch.put(&NOTHING_MISSING, &(&self.active.id,), &());
+            }
         }
         was_missing
     }
@@ -69,5 +72,6 @@ impl MergeSession<'_> {
         }
         let batch = &mut self.commit.batch;
         batch.delete(&INCOMPLETE_ROOMS, &(&self.active.id,));
+        batch.delete(&NOTHING_MISSING, &(&self.active.id,));
     }
 }

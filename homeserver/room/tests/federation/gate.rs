@@ -17,10 +17,18 @@ use weft_store::{
     memory::MemoryEngine,
 };
 
+/// Which reads are held.
+#[derive(Clone, Copy, PartialEq)]
+enum Held {
+    Any,
+    WithoutResult,
+    Scans,
+}
+
 /// The read that is held, and the two sides that wait for each other.
 pub struct Gate {
-    /// The key, and whether only a read without a result is held.
-    held: Mutex<Option<(Bytes, bool)>>,
+    /// The key that the read covers.
+    held: Mutex<Option<(Bytes, Held)>>,
     reached: Semaphore,
     open: Semaphore,
     scans: Mutex<Vec<KeyRange>>,
@@ -42,12 +50,17 @@ impl Default for Gate {
 impl Gate {
     /// Holds the next read that covers this key and has no result, before it returns.
     pub fn hold_next_empty_read(&self, key: Bytes) {
-        *self.held.lock().unwrap() = Some((key, true));
+        *self.held.lock().unwrap() = Some((key, Held::WithoutResult));
     }
 
     /// Holds the next read that covers this key, before it returns.
     pub fn hold_next_read(&self, key: Bytes) {
-        *self.held.lock().unwrap() = Some((key, false));
+        *self.held.lock().unwrap() = Some((key, Held::Any));
+    }
+
+    /// Holds the next scan of a range that contains this key, before it returns.
+    pub fn hold_next_scan(&self, key: Bytes) {
+        *self.held.lock().unwrap() = Some((key, Held::Scans));
     }
 
     /// Returns when such a read is held.
@@ -71,8 +84,15 @@ impl Gate {
         self.largest_batch.load(Ordering::Relaxed)
     }
 
-    async fn pass(&self, is_empty: bool, reads: impl FnOnce(&Bytes) -> bool) {
-        let is_held = |held: &mut (Bytes, bool)| (is_empty || !held.1) && reads(&held.0);
+    async fn pass(&self, is_empty: bool, is_scan: bool, reads: impl FnOnce(&Bytes) -> bool) {
+        let is_held = |held: &mut (Bytes, Held)| {
+            let is_kind = match held.1 {
+                Held::Any => true,
+                Held::WithoutResult => is_empty,
+                Held::Scans => is_scan,
+            };
+            is_kind && reads(&held.0)
+        };
         let held = self.held.lock().unwrap().take_if(is_held);
         if held.is_some() {
             self.reached.add_permits(1);
@@ -91,7 +111,7 @@ pub struct GatedEngine {
 impl Engine for GatedEngine {
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let value = self.engine.get(key).await?;
-        self.gate.pass(value.is_none(), |held| held == key).await;
+        self.gate.pass(value.is_none(), false, |held| held == key).await;
         Ok(value)
     }
 
@@ -106,7 +126,7 @@ impl Engine for GatedEngine {
     async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         let rows = self.engine.scan(range.clone()).await?;
         self.gate.scans.lock().unwrap().push(range.clone());
-        self.gate.pass(rows.is_empty(), |held| holds(&range, held)).await;
+        self.gate.pass(rows.is_empty(), true, |held| holds(&range, held)).await;
         Ok(rows)
     }
 

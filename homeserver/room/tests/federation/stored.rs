@@ -7,10 +7,11 @@ use serde_json::json;
 use weft_dag::{Pdu, RoomVersion, Verified, event_flags};
 use weft_room::{Direction, RoomError, Types};
 use weft_store::{
+    Batch,
     memory::Tail,
     tables::{
         documents::{SNAPSHOT_PARTS, SNAPSHOT_TAIL, VECTORS},
-        rooms::{EVENTS, MISSING_EVENTS, STAGING},
+        rooms::{EVENTS, INCOMPLETE_ROOMS, MISSING_EVENTS, NOTHING_MISSING, STAGING},
     },
 };
 
@@ -166,6 +167,52 @@ async fn missing_events_are_loaded_after_a_restart_without_reading_the_room() {
     .await;
     net.quiet(&room).await;
     net.assert_same(&room).await;
+}
+
+/// After the last missing event has arrived, and before the text is worked out, a restart does not make the worker read
+/// all events.
+#[tokio::test]
+async fn a_room_whose_missing_events_have_arrived_is_loaded_without_reading_it() {
+    let net = Net::new(&["a.example", "b.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.edit(ALICE, &room, 0, "before ").await;
+    net.seal(ALICE, &room).await;
+    net.refuse_history(true);
+    net.invite_and_join(ALICE, BOB, &room, 25).await;
+    net.quiet(&room).await;
+    let (gate, store, b) = (net.gate("b.example"), net.store("b.example"), net.rooms("b.example"));
+    let extremities = b.reader().extremities(&room).await.unwrap();
+    let key = EVENTS.physical(&(&room, &extremities[0]));
+    let is_marked = async |store: &weft_store::Store| store.contains(&NOTHING_MISSING, &(&room,)).await.unwrap();
+
+    // The first read is that of the job which fetches the history, the second that of the task which works the text out.
+    net.refuse_history(false);
+    gate.hold_next_scan(key.clone());
+    b.recover().await.unwrap();
+    gate.reached().await;
+    assert!(!is_marked(&store).await);
+    gate.hold_next_scan(key.clone());
+    gate.open();
+    gate.reached().await;
+    assert!(is_marked(&store).await);
+    assert!(store.contains(&INCOMPLETE_ROOMS, &(&room,)).await.unwrap());
+    gate.open();
+    net.until(|| async { !is_marked(&store).await }).await;
+    assert!(!store.contains(&INCOMPLETE_ROOMS, &(&room,)).await.unwrap());
+    net.quiet(&room).await;
+    net.assert_same(&room).await;
+
+    // The rows of that moment, without the job, which reads the events too.
+    let mut batch = Batch::new();
+    batch.put(&INCOMPLETE_ROOMS, &(&room,), &"a.example".to_owned());
+    batch.put(&NOTHING_MISSING, &(&room,), &());
+    store.commit(batch).await.unwrap();
+    net.power_loss("b.example", Tail::Lost).await;
+    let b = net.rooms("b.example");
+    let hello = net.message(ALICE, &room, "hello").await;
+    net.until(|| async { b.reader().order(&room, &hello).await.unwrap().is_some() })
+        .await;
+    assert_eq!(net.gate("b.example").scans_over(&key), 0);
 }
 
 #[tokio::test]

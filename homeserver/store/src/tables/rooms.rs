@@ -78,6 +78,8 @@ crate::tables! {
         "Lane of the room, time in milliseconds since 1970, event: the client's request that made it, so that its rows of TRANSACTIONS and EVENT_TXN are deleted later.";
     MISSING_EVENTS: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x011E,
         "Room, event: events that accepted events or their ancestors reference and that are missing or outliers. Rows exist only if a room is incomplete.";
+    NOTHING_MISSING: (OwnedRoomId,) => (), Room, Derived, 0x0121,
+        "Incomplete rooms whose last row of MISSING_EVENTS was deleted: all events are here, and the text is not worked out from them yet.";
 }
 
 /// A room.
