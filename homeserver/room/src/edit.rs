@@ -249,7 +249,7 @@ impl Worker {
         update: EditUpdate,
         commit: &mut PendingCommit,
     ) -> Result<EditOutcome, RoomError> {
-        commit.weigh(update.len());
+        commit.weigh(update.byte_len());
         let (room, shared) = (self.room.clone(), Arc::clone(&self.shared));
         let active = self.open().await?.ok_or_else(|| RoomError::UnknownRoom(room.clone()))?;
         let access = active.access(&user);

@@ -74,7 +74,7 @@ impl Known for RecordedPast<'_> {
 
 impl EditUpdate {
     /// The length as received.
-    pub(crate) fn len(&self) -> usize {
+    pub(crate) fn byte_len(&self) -> usize {
         match self {
             Self::Received(update) => update.len(),
             Self::Admitted(update) => update.bytes,
