@@ -87,7 +87,7 @@ pub enum EngineCommitError {
 }
 
 /// A range of keys, the number of rows to read, and the direction.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct KeyRange {
     /// First key (inclusive).
     pub start: Bytes,

@@ -21,6 +21,7 @@ mod owned;
 mod place;
 mod positions;
 mod query;
+mod request;
 mod schema;
 mod store;
 mod stream;

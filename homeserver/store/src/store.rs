@@ -15,6 +15,7 @@ use crate::owned::{Owned, Taker};
 use crate::place::Place;
 use crate::positions::{LanePositions, Positions, Reserved};
 use crate::query::{LimitedQuery, Query};
+use crate::request::RequestEngine;
 use crate::schema;
 use crate::stream::RowStream;
 use crate::table::Table;
@@ -94,6 +95,16 @@ impl Store {
     #[must_use]
     pub fn lane_of<T: Placed + ?Sized>(&self, placed: &T) -> Lane {
         self.lanes.of(placed)
+    }
+
+    /// A handle for the reads of one request: each row is read once, and single reads that are made at the same time are
+    /// one call. It does not see commits after the first read of a row.
+    #[must_use]
+    pub fn for_request(&self) -> Self {
+        Self {
+            engine: Arc::new(RequestEngine::new(Arc::clone(&self.engine))),
+            ..self.clone()
+        }
     }
 
     /// Reads a row.

@@ -82,6 +82,12 @@ impl<K: Key, V: Value> RowStream<K, V> {
             .map(Some)
     }
 
+    /// Whether all rows were returned.
+    #[must_use]
+    pub fn is_at_end(&self) -> bool {
+        self.range.is_none() && self.later.is_empty()
+    }
+
     /// All rows that are left. Only for ranges whose length has a limit elsewhere.
     ///
     /// # Errors
