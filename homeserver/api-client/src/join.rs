@@ -112,11 +112,7 @@ pub(super) async fn room_of_alias(
 
 /// Whether a user of this server has joined the room, so that this server can create events for it.
 pub(super) async fn resident(reader: &Reader, accounts: &Accounts, room: &RoomId) -> ApiResult<bool> {
-    Ok(reader
-        .joined_members(room)
-        .await?
-        .iter()
-        .any(|member| accounts.is_local(member)))
+    Ok(reader.has_server(room, accounts.server_name()).await?)
 }
 
 /// Joins. If the client disconnects, the room may have accepted the join already, and the next request must find the

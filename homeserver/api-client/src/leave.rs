@@ -59,12 +59,7 @@ pub(super) async fn leave_room(
         MembershipState::Ban => return Err(hidden()),
         _ => {}
     }
-    let here = reader
-        .joined_members(room)
-        .await?
-        .iter()
-        .any(|member| member.server_name() == user.server_name());
-    if here {
+    if reader.has_server(room, user.server_name()).await? {
         return send_membership(rooms, user, room, "leave", content).await;
     }
     if let Err(error) = remote.leave(user, room, content).await {

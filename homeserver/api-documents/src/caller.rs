@@ -4,6 +4,7 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
+use futures_util::future::try_join;
 use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId, events::room::member::MembershipState};
 use weft_dag::StateView;
 use weft_http::errors::{ApiError, ApiResult};
@@ -35,17 +36,17 @@ pub(super) struct Open {
 }
 
 /// Finds the document and checks that the caller has joined it. Must not reveal its existence to other users.
-pub(super) async fn open(ports: &DocumentPorts, named: &Named, user: &UserId) -> ApiResult<Open> {
+pub(super) async fn joined(ports: &DocumentPorts, named: &Named, user: &UserId) -> ApiResult<OwnedRoomId> {
     let room = room_of(ports, &named.0).await?;
-    open_room(ports, &room, user).await
+    check_joined(ports, &room, user).await?;
+    Ok(room)
 }
 
-/// The same for a room id.
-pub(super) async fn open_room(ports: &DocumentPorts, room: &RoomId, user: &UserId) -> ApiResult<Open> {
+async fn check_joined(ports: &DocumentPorts, room: &RoomId, user: &UserId) -> ApiResult<()> {
     let reader = ports.rooms.reader();
-    let hidden = || ApiError::not_found("Document not found, or you are not a member of it.");
-    let state = reader.state(room).await?.ok_or_else(hidden)?;
-    if state.membership(user) != MembershipState::Join {
+    // Invitations and rooms that are not here have a membership too, and no version.
+    let (membership, version) = try_join(reader.membership(room, user), reader.version(room)).await?;
+    if membership != MembershipState::Join || version.is_none() {
         return Err(hidden());
     }
     if !reader.is_document(room).await? {
@@ -54,6 +55,26 @@ pub(super) async fn open_room(ports: &DocumentPorts, room: &RoomId, user: &UserI
             errcode::NOT_A_DOCUMENT,
             "This room is not a document.",
         ));
+    }
+    Ok(())
+}
+
+fn hidden() -> ApiError {
+    ApiError::not_found("Document not found, or you are not a member of it.")
+}
+
+/// As [`joined`], with the state of the room.
+pub(super) async fn open(ports: &DocumentPorts, named: &Named, user: &UserId) -> ApiResult<Open> {
+    let room = room_of(ports, &named.0).await?;
+    open_room(ports, &room, user).await
+}
+
+/// The same for a room id. The caller is joined in the state that is returned.
+pub(super) async fn open_room(ports: &DocumentPorts, room: &RoomId, user: &UserId) -> ApiResult<Open> {
+    check_joined(ports, room, user).await?;
+    let state = ports.rooms.reader().state(room).await?.ok_or_else(hidden)?;
+    if state.membership(user) != MembershipState::Join {
+        return Err(hidden());
     }
     Ok(Open {
         room: room.to_owned(),

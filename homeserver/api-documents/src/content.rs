@@ -18,7 +18,7 @@ use weft_wire::limits::{MAX_CONTENT_READS_PER_USER, MAX_CONTENT_READS_WAITING};
 
 use super::{
     DocumentPorts,
-    caller::{Named, open},
+    caller::{Named, joined},
 };
 
 /// The requests for whole texts in progress. Cheap to clone.
@@ -57,8 +57,8 @@ pub(super) async fn content(
     let reads = &ports.content_reads;
     let _share = reads.of_users.try_take(&session.user_id, 1)?;
     let _permit = reads.permits.permit(&session.user_id).await?;
-    let open = open(&ports, &named, &session.user_id).await?;
-    let text = ports.rooms.current_text(&open.room).await?;
+    let room = joined(&ports, &named, &session.user_id).await?;
+    let text = ports.rooms.current_text(&room).await?;
     let tag = text
         .state_hash()
         .map(|hash| format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(hash.as_bytes())));

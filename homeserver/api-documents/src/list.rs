@@ -1,6 +1,7 @@
 //! `GET /documents`: the documents that the caller has joined or is invited to.
 
 use axum::{Json, extract::State};
+use futures_util::future::{try_join, try_join_all};
 use ruma::{UserId, events::room::member::MembershipState};
 use serde_json::Value;
 use weft_http::{authentication::Authenticated, errors::ApiResult};
@@ -9,37 +10,39 @@ use weft_wire::rest::{DocumentList, Invitation};
 
 use super::{DocumentPorts, summary};
 
+/// Invitations that are read at a time.
+const INVITATIONS_AT_ONCE: usize = 32;
+
 /// Documents, last modified first.
 pub(super) async fn list(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
 ) -> ApiResult<Json<DocumentList>> {
-    let reader = ports.rooms.reader();
-    let mut list = DocumentList::default();
-    for entry in reader.rooms_of(&session.user_id).await? {
-        match entry.membership {
-            MembershipState::Join if reader.is_document(&entry.room).await? => {
-                let Some(state) = reader.state(&entry.room).await? else {
-                    continue;
-                };
-                list.documents
-                    .extend(summary::summary(reader, &state, &session.user_id).await?);
-            }
-            MembershipState::Invite => list.invites.extend(invitation(reader, &entry, &session.user_id).await?),
-            _ => {}
-        }
-    }
-    list.documents.sort_by(|a, b| {
+    let (reader, user) = (ports.rooms.reader(), &*session.user_id);
+    let (mut documents, invites) = try_join(reader.documents_of(user), invitations(reader, user)).await?;
+    documents.sort_by(|a, b| {
         b.last_modified
             .cmp(&a.last_modified)
             .then_with(|| a.doc_id.cmp(&b.doc_id))
     });
-    Ok(Json(list))
+    Ok(Json(DocumentList { documents, invites }))
+}
+
+async fn invitations(reader: &Reader, user: &UserId) -> Result<Vec<Invitation>, Unavailable> {
+    let mut rooms = reader.rooms_of(user).await?;
+    rooms.retain(|entry| entry.membership == MembershipState::Invite);
+    let mut found = Vec::new();
+    for some in rooms.chunks(INVITATIONS_AT_ONCE) {
+        let reads: Vec<_> = some.iter().map(|entry| invitation(reader, entry, user)).collect();
+        found.extend(try_join_all(reads).await?.into_iter().flatten());
+    }
+    Ok(found)
 }
 
 /// An invitation to a document: from the inviting server's stripped state or, if this server is in the room, from its state.
 async fn invitation(reader: &Reader, entry: &RoomMembership, user: &UserId) -> Result<Option<Invitation>, Unavailable> {
-    let shown = match reader.state(&entry.room).await? {
+    let keys = [("m.room.member", user.as_str()), ("m.room.name", "")];
+    let shown = match reader.state_entries(&entry.room, &keys).await? {
         Some(state) if reader.is_document(&entry.room).await? => state
             .get("m.room.member", user.as_str())
             .map(|member| (summary::title(&state), member.sender().to_owned())),

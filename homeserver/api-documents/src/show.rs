@@ -12,10 +12,9 @@ use weft_wire::rest::{Document, PatchDocument};
 
 use super::{
     DocumentPorts,
-    caller::{Named, open},
+    caller::{Named, joined, open},
     create::check_title,
     failures::may_not,
-    summary,
 };
 
 /// The document as the caller may see it.
@@ -24,9 +23,9 @@ pub(super) async fn show(
     Authenticated(session): Authenticated,
     named: Named,
 ) -> ApiResult<Json<Document>> {
-    let open = open(&ports, &named, &session.user_id).await?;
-    let summary = summary::summary(ports.rooms.reader(), &open.state, &session.user_id).await?;
-    summary
+    let room = joined(&ports, &named, &session.user_id).await?;
+    let document = ports.rooms.reader().document_of(&session.user_id, &room).await?;
+    document
         .map(Json)
         .ok_or_else(|| ApiError::not_found("Document not found."))
 }

@@ -1,16 +1,11 @@
-//! A document as the API shows it, read from its room's state.
+//! Titles and inviters, read from a room's state or from stripped state. What lists show of documents is in the indexes
+//! ([`weft_room::Reader::documents_of`]).
 
 use ruma::UserId;
 use serde::Deserialize;
 use serde_json::Value;
 use weft_dag::{Pdu, StateView};
-use weft_room::{Reader, Unavailable};
-use weft_wire::{
-    Role,
-    document::{DocumentContent, DocumentKind},
-    event_types,
-    rest::Document,
-};
+use weft_wire::event_types;
 
 /// One string field of a state event's content, if present and valid.
 pub(super) fn field(pdu: Option<&std::sync::Arc<Pdu>>, name: &str) -> Option<String> {
@@ -21,38 +16,6 @@ pub(super) fn field(pdu: Option<&std::sync::Arc<Pdu>>, name: &str) -> Option<Str
 /// The title; empty if none was set.
 pub(super) fn title(state: &StateView) -> String {
     field(state.get("m.room.name", ""), "name").unwrap_or_default()
-}
-
-/// The kind of content of a document. A room without a valid kind counts as text.
-pub(super) fn kind(state: &StateView) -> DocumentKind {
-    let content = state
-        .get(event_types::DOCUMENT, "")
-        .and_then(|pdu| pdu.content_as::<DocumentContent>().ok());
-    content.map_or(DocumentKind::Text, |content| content.kind)
-}
-
-/// The document for a member.
-pub(super) async fn summary(
-    reader: &Reader,
-    state: &StateView,
-    user: &UserId,
-) -> Result<Option<Document>, Unavailable> {
-    let Some(create) = state.create() else { return Ok(None) };
-    let room = create.room_id();
-    let newest = reader.newest_change(room).await?;
-    Ok(Some(Document {
-        doc_id: room.to_owned(),
-        title: title(state),
-        kind: kind(state),
-        owner_id: create.sender().to_owned(),
-        version: reader.document_version(room).await?,
-        role: Role::from_power(state.user_power(user)),
-        created_at: create.origin_server_ts().get().into(),
-        last_modified: newest
-            .map_or_else(|| create.origin_server_ts(), |event| event.pdu.origin_server_ts())
-            .get()
-            .into(),
-    }))
 }
 
 /// Title and inviter of a stripped invitation. Must not be trusted: another server wrote it.

@@ -23,7 +23,7 @@ pub(super) async fn room(ports: &ServerPorts, origin: &ServerName, room: &RoomId
 pub(super) async fn member(ports: &ServerPorts, origin: &ServerName, room: &RoomId) -> ApiResult<RoomVersion> {
     let outside = || ApiError::forbidden("Your server is not in the room.");
     let version = ports.reader().version(room).await?.ok_or_else(outside)?;
-    if !ports.reader().servers_in(room).await?.contains(origin) {
+    if !ports.reader().has_server(room, origin).await? {
         return Err(outside());
     }
     acl(ports, origin, room).await?;
@@ -46,7 +46,7 @@ pub(super) async fn member_at(
         return Err(ApiError::invalid_param("Too many events."));
     }
     let allowed = ports.reader().may_ask_about(room, origin, at, ends).await?;
-    if allowed.is_empty() && !ports.reader().servers_in(room).await?.contains(origin) {
+    if allowed.is_empty() && !ports.reader().has_server(room, origin).await? {
         return Err(outside());
     }
     acl(ports, origin, room).await?;

@@ -30,6 +30,7 @@ use crate::{
     Access, Reader, Unavailable,
     dispute::Dispute,
     document::{OpenText, PointOfText},
+    indexes::Indexes,
     pending_commit::{PendingCommit, Write},
     reader::damaged,
     witness,
@@ -115,6 +116,10 @@ pub(crate) struct ActiveRoom {
     next_group: u64,
     servers: BTreeSet<OwnedServerName>,
     locals: Vec<OwnedUserId>,
+    /// The rows of the indexes, as of the last commit.
+    indexes: Indexes,
+    /// Whether the state has changed since.
+    indexes_outdated: bool,
     access: HashMap<OwnedUserId, Access>,
 }
 
@@ -139,6 +144,8 @@ impl ActiveRoom {
             next_group: 1,
             servers: BTreeSet::new(),
             locals: Vec::new(),
+            indexes: Indexes::default(),
+            indexes_outdated: false,
             access: HashMap::new(),
         }
     }
@@ -174,6 +181,7 @@ impl ActiveRoom {
             active.dispute = Dispute::load(reader, id).await?;
         }
         active.count_members(ours);
+        active.indexes = active.indexes_now(ours);
         Ok(Some(active))
     }
 
@@ -501,6 +509,7 @@ impl ActiveRoom {
     ) -> Vec<(StateKey, Option<Arc<Pdu>>)> {
         self.state = state.view;
         self.group = state.group;
+        self.indexes_outdated = true;
         let kinds = [
             "m.room.member",
             "m.room.power_levels",
@@ -527,6 +536,19 @@ impl ActiveRoom {
         self.locals = members.into_iter().filter(|user| user.server_name() == ours).collect();
     }
 
+    fn indexes_now(&self, ours: &ServerName) -> Indexes {
+        Indexes::of(&self.state, self.document.is_some(), ours)
+    }
+
+    /// Writes what the turn changed in the indexes.
+    pub(crate) fn put_indexes(&mut self, batch: &mut Batch, ours: &ServerName) {
+        if std::mem::take(&mut self.indexes_outdated) {
+            let now = self.indexes_now(ours);
+            now.put_changes(batch, &self.id, &self.indexes);
+            self.indexes = now;
+        }
+    }
+
     /// Replaces an event of the current state by its redacted form.
     pub(crate) fn redact(&mut self, redacted: &Arc<Pdu>) {
         let is_current = redacted.state_entry().is_some_and(|(kind, key)| {
@@ -537,6 +559,7 @@ impl ActiveRoom {
         if is_current {
             self.state = self.state.after(redacted);
             self.access.clear();
+            self.indexes_outdated = true;
         }
     }
 

@@ -22,6 +22,7 @@ mod event_forms;
 mod fetch;
 mod fold;
 mod history;
+mod indexes;
 mod ingest;
 mod jobs;
 mod joining;
@@ -67,6 +68,7 @@ pub use errors::{
     MembershipRefusal, OutOfBandRefusal, Outcome, RoomError, Unavailable,
 };
 pub use history::ComingHistory;
+pub use indexes::build_indexes;
 pub use joining::Joining;
 pub use membership_templates::{JoinAnswer, Template, TemplateKind};
 pub use out_of_band::{InvitationBounds, OutOfBandMembership};

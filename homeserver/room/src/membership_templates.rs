@@ -423,7 +423,7 @@ async fn restricted(
     let mut is_member = false;
     for room in allowing_rooms(active) {
         // Stored data of a room that this server has left is out of date.
-        let knows = reader.servers_in(&room).await?.contains(ours);
+        let knows = reader.has_server(&room, ours).await?;
         knows_all &= knows;
         is_member |= knows && reader.membership(&room, user).await? == MembershipState::Join;
     }

@@ -96,7 +96,7 @@ impl Rooms {
         let _writing = self.shared.outside.lock().await;
         for _ in 0..MAX_ATTEMPTS {
             let before = self.membership_row(room, &user).await?;
-            if self.shared.reader.servers_in(room).await?.contains(ours) {
+            if self.shared.reader.has_server(room, ours).await? {
                 tracing::debug!(%room, %user, "an out-of-band invitation to a room that this server is in is ignored");
                 return Ok(());
             }

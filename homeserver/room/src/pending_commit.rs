@@ -17,6 +17,7 @@ use weft_dag::{Pdu, StateKey, event_flags};
 use weft_store::{
     Batch, CommitError, Lane, Positions,
     tables::{
+        documents::{DOCUMENT_CHANGES, DocumentChange},
         federation::{OUTBOX, OUTBOX_SERVERS, OutboxRow, outbox_number},
         rooms::{
             CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENT_TXN, EVENTS, EventRow, INCOMPLETE_ROOMS, MEMBERS,
@@ -25,6 +26,7 @@ use weft_store::{
         },
     },
 };
+use weft_wire::event_types;
 
 use crate::{
     CommittedEvent, LiveEdit, RoomChange, Unavailable,
@@ -80,6 +82,8 @@ pub(crate) struct PendingCommit {
     pub(crate) jobs: Vec<JobChange>,
     pub(crate) edits: Vec<LiveEdit>,
     pub(crate) reload: bool,
+    /// The room is a document.
+    pub(crate) is_document: bool,
     pub(crate) access_changed: bool,
     pub(crate) users: BTreeSet<OwnedUserId>,
     /// Events of earlier turns that a server must be sent, whether it is in the room or not.
@@ -106,6 +110,7 @@ impl PendingCommit {
             jobs: Vec::new(),
             edits: Vec::new(),
             reload: false,
+            is_document: false,
             access_changed: false,
             users: BTreeSet::new(),
             resent: BTreeSet::new(),
@@ -238,6 +243,7 @@ impl PendingCommit {
             });
             destinations.extend(write.destinations);
         }
+        self.put_document_change(&events);
         let position = events.last().map_or(0, |event| event.position);
         for (number, (server, event)) in (first..).skip(events.len()).zip(std::mem::take(&mut self.resent)) {
             self.enqueue(&server, lane, number, &event);
@@ -259,6 +265,18 @@ impl PendingCommit {
             batch: self.batch,
             committed: Arc::new(committed),
             answers: self.answers,
+        }
+    }
+
+    /// Witness events change nothing that lists show.
+    fn put_document_change(&mut self, events: &[CommittedEvent]) {
+        let is_change = |event: &&CommittedEvent| event.visible && event.pdu.kind() != event_types::WITNESS;
+        let newest = events.iter().rfind(is_change).filter(|_| self.is_document);
+        if let Some(event) = newest {
+            let change = DocumentChange {
+                at: event.pdu.origin_server_ts().get().into(),
+            };
+            self.batch.put(&DOCUMENT_CHANGES, &(&self.room,), &change);
         }
     }
 

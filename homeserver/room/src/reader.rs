@@ -4,6 +4,7 @@
 //! read, except in `visibility`, and must not write.
 
 mod content;
+mod documents;
 mod events;
 mod graph;
 mod members;

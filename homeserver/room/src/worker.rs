@@ -277,6 +277,8 @@ impl Worker {
                 document.write_adopted(&mut commit.batch, &active.id);
             }
             active.schedule_naming(&mut commit);
+            active.put_indexes(&mut commit.batch, self.shared.identity.server_name());
+            commit.is_document = active.document.is_some();
         }
         let (requests_jobs, gap) = (commit.requests_jobs(), commit.gap);
         let wants = std::mem::take(&mut commit.wants);

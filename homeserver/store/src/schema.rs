@@ -14,7 +14,7 @@ use crate::value::Value;
 
 /// The version that this program writes, and the highest that it opens. It increases by one, with a migration step,
 /// when rows on existing disks would be misread.
-pub const SCHEMA_VERSION: u64 = 8;
+pub const SCHEMA_VERSION: u64 = 9;
 
 async fn read<V: Value>(engine: &dyn Engine, table: &Table<(), V>) -> Result<Option<V>, ReadError> {
     let Some(bytes) = engine.get(&table.physical(&())).await? else {

@@ -22,6 +22,25 @@ pub enum DocumentKind {
 }
 
 impl DocumentKind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::RichText, Self::Text, Self::Canvas];
+
+    /// The name, as in the content of `dev.weft.document`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RichText => "rich_text",
+            Self::Text => "text",
+            Self::Canvas => "canvas",
+        }
+    }
+
+    /// The kind with a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
     /// The name of the Yjs root type.
     #[must_use]
     pub const fn root(self) -> &'static str {

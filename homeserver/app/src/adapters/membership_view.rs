@@ -47,15 +47,6 @@ impl RoomMembershipView {
             })
     }
 
-    async fn is_in_one_of(&self, rooms: &[OwnedRoomId], user: &UserId) -> bool {
-        for room in rooms {
-            if matches!(self.reader.membership(room, user).await, Ok(MembershipState::Join)) {
-                return true;
-            }
-        }
-        false
-    }
-
     fn is_ours(&self, server: &ServerName) -> bool {
         server == self.server_name
     }
@@ -79,15 +70,11 @@ impl MembershipView for RoomMembershipView {
     }
 
     async fn local_members(&self, room: &RoomId) -> Vec<OwnedUserId> {
-        let found = self.reader.joined_members(room).await;
-        let members = found.unwrap_or_else(|error| {
+        let found = self.reader.local_members(room).await;
+        found.unwrap_or_else(|error| {
             tracing::warn!(event = "membership.read_failed", %room, %error, "cannot read the members of a room");
             Vec::new()
-        });
-        members
-            .into_iter()
-            .filter(|user| self.is_ours(user.server_name()))
-            .collect()
+        })
     }
 
     async fn remote_servers(&self, room: &RoomId) -> Vec<OwnedServerName> {
@@ -109,13 +96,11 @@ impl MembershipView for RoomMembershipView {
 
     async fn companions(&self, user: &UserId, others: &[OwnedUserId]) -> BTreeSet<OwnedUserId> {
         let rooms = self.rooms_of(user).await;
-        let mut companions = BTreeSet::new();
-        for other in others {
-            if self.is_in_one_of(&rooms, other).await {
-                companions.insert(other.clone());
-            }
-        }
-        companions
+        let found = self.reader.joined_to_any(&rooms, others).await;
+        found.unwrap_or_else(|error| {
+            tracing::warn!(event = "membership.read_failed", %user, %error, "cannot read the users who share a room with a user");
+            BTreeSet::new()
+        })
     }
 
     fn remote_presence(&self, room: &RoomId) {

@@ -100,6 +100,12 @@ impl Parts {
     }
 
     async fn over(config: &Config, store: &Store, traffic: &Traffic, metrics: &Metrics) -> Result<Self, ServeError> {
+        let not_recovered = |error: weft_room::Unavailable| ServeError::Recovery {
+            reason: error.to_string(),
+        };
+        weft_room::build_indexes(store, &config.server_name)
+            .await
+            .map_err(not_recovered)?;
         let budgets = Arc::new(Budgets::default());
         traffic.register(&budgets);
         let federation_services = federation_services(config, store, metrics)?;
@@ -116,9 +122,7 @@ impl Parts {
         budgets.add(rooms.event_bytes());
         budgets.add(rooms.staged_bytes());
         local.membership_view.connect(rooms.clone());
-        rooms.recover().await.map_err(|error| ServeError::Recovery {
-            reason: error.to_string(),
-        })?;
+        rooms.recover().await.map_err(not_recovered)?;
         let housekeeping =
             housekeeping::start(local.awareness.clone(), local.ephemeral.clone(), local.presence.clone());
         let accounts = accounts(config, store);

@@ -3,15 +3,19 @@
 use std::collections::BTreeSet;
 
 use ruma::{
-    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, UserId,
+    OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, ServerName, UserId,
     events::room::member::MembershipState,
 };
 use weft_store::tables::rooms::{
-    ALIASES, AliasRow, MEMBERS, MEMBERSHIP, MembershipRow, PUBLIC_ROOMS, ROOM_ALIASES, ROOMS,
+    ALIASES, AliasRow, LOCAL_MEMBERS, MEMBERS, MEMBERSHIP, MembershipRow, PUBLIC_ROOMS, ROOM_ALIASES, ROOM_SERVERS,
+    ROOMS,
 };
 
 use super::Reader;
 use crate::Unavailable;
+
+/// Memberships that are read at a time.
+const MEMBERS_AT_ONCE: usize = 1_000;
 
 /// A user's membership of a room; for users of this server also of rooms that this server is not in.
 #[derive(Debug, Clone)]
@@ -106,13 +110,64 @@ impl Reader {
             .collect())
     }
 
+    /// The joined users of this server.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn local_members(&self, room: &RoomId) -> Result<Vec<OwnedUserId>, Unavailable> {
+        let rows = self.store.scan_all(LOCAL_MEMBERS.under(&(room,))).await?;
+        Ok(rows.into_iter().map(|((_, user), ())| user).collect())
+    }
+
+    /// Those of `users` who have joined one of these rooms.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn joined_to_any(
+        &self,
+        rooms: &[OwnedRoomId],
+        users: &[OwnedUserId],
+    ) -> Result<BTreeSet<OwnedUserId>, Unavailable> {
+        let mut joined = BTreeSet::new();
+        for some in users.chunks(MEMBERS_AT_ONCE.div_ceil(rooms.len().max(1))) {
+            let mut pairs: Vec<(&RoomId, &UserId)> = Vec::with_capacity(some.len() * rooms.len());
+            for user in some {
+                pairs.extend(rooms.iter().map(|room| (&**room, &**user)));
+            }
+            let memberships = self.store.get_many(&MEMBERS, pairs.iter().copied()).await?;
+            for ((_, user), membership) in pairs.into_iter().zip(memberships) {
+                if membership.as_deref() == Some("join") {
+                    joined.insert(user.to_owned());
+                }
+            }
+        }
+        Ok(joined)
+    }
+
     /// The servers of the joined users.
     ///
     /// # Errors
     /// When the store can't be read.
     pub async fn servers_in(&self, room: &RoomId) -> Result<BTreeSet<OwnedServerName>, Unavailable> {
-        let members = self.joined_members(room).await?;
-        Ok(members.iter().map(|user| user.server_name().to_owned()).collect())
+        let rows = self.store.scan_all(ROOM_SERVERS.under(&(room,))).await?;
+        Ok(rows.into_iter().map(|((_, server), _)| server).collect())
+    }
+
+    /// Whether a server has a joined user.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn has_server(&self, room: &RoomId, server: &ServerName) -> Result<bool, Unavailable> {
+        Ok(self.store.contains(&ROOM_SERVERS, &(room, server)).await?)
+    }
+
+    /// The number of joined users.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn joined_count(&self, room: &RoomId) -> Result<u64, Unavailable> {
+        let rows = self.store.scan_all(ROOM_SERVERS.under(&(room,))).await?;
+        Ok(rows.into_iter().fold(0, |sum, (_, count)| sum.saturating_add(count)))
     }
 
     /// The room of an alias of this server.

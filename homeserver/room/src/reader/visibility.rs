@@ -35,7 +35,7 @@ impl Reader {
         at: &[OwnedEventId],
         extremities: &[OwnedEventId],
     ) -> Result<Vec<OwnedEventId>, Unavailable> {
-        if self.servers_in(room).await?.contains(server) {
+        if self.has_server(room, server).await? {
             return Ok(at.to_vec());
         }
         let (mut joins, mut replaced) = (Vec::new(), BTreeSet::new());
@@ -191,8 +191,9 @@ impl Reader {
         match StateView::from_events(version, entry).history_visibility() {
             HistoryVisibility::WorldReadable => return Ok(true),
             HistoryVisibility::Shared => {
-                return Ok(self.servers_in(room).await?.contains(server)
-                    || self.was_in_before(room, server, pdu.event_id()).await?);
+                return Ok(
+                    self.has_server(room, server).await? || self.was_in_before(room, server, pdu.event_id()).await?
+                );
             }
             _ => {}
         }

@@ -15,6 +15,7 @@ mod editing;
 mod editor;
 mod eviction;
 mod harness;
+mod indexes;
 mod large_edits;
 mod measure;
 mod reading;

@@ -1,12 +1,16 @@
 //! The invariants at the end of a run.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use ruma::{OwnedEventId, OwnedUserId, RoomId};
-use weft_dag::{StateMap, event_flags};
-use weft_store::tables::rooms::{EVENTS, TIMELINE};
+use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomId};
+use weft_dag::{Pdu, StateMap, event_flags};
+use weft_store::tables::rooms::{EVENTS, MEMBERS, ROOM_SERVERS, TIMELINE};
+use weft_wire::{Role, event_types};
 
-use super::{editor::read, server::Server};
+use super::{editor::read, network::name, server::Server};
 
 /// The text is compared at one of this many events.
 const EVENTS_PER_TEXT: usize = 5;
@@ -104,6 +108,67 @@ pub async fn refused(server: &Server, room: &RoomId) -> BTreeMap<OwnedEventId, b
     let rows = rows.into_iter().filter(|(_, row)| !row.has(event_flags::OUTLIER));
     rows.map(|((_, id), row)| (id, row.has(event_flags::REJECTED)))
         .collect()
+}
+
+/// Checks that the indexes of members and documents are what a scan of all members and the state give.
+pub async fn check_indexes(server: &Server, room: &RoomId) -> Result<(), String> {
+    let (store, reader) = (&server.store, server.rooms.reader());
+    let members = store.scan_all(MEMBERS.under(&(room,))).await.unwrap();
+    let joined = members.into_iter().filter(|(_, membership)| membership == "join");
+    let joined: Vec<OwnedUserId> = joined.map(|((_, user), _)| user).collect();
+    let mut servers: BTreeMap<OwnedServerName, u64> = BTreeMap::new();
+    for user in &joined {
+        *servers.entry(user.server_name().to_owned()).or_default() += 1;
+    }
+    let indexed = store.scan_all(ROOM_SERVERS.under(&(room,))).await.unwrap();
+    let indexed: BTreeMap<OwnedServerName, u64> = indexed.into_iter().map(|((_, name), count)| (name, count)).collect();
+    if indexed != servers {
+        return Err(format!(
+            "s{}: servers {indexed:?} in place of {servers:?}",
+            server.number
+        ));
+    }
+    let is_local = |user: &&OwnedUserId| user.server_name() == name(server.number);
+    let locals: Vec<OwnedUserId> = joined.iter().filter(is_local).cloned().collect();
+    let indexed = reader.local_members(room).await.unwrap();
+    if indexed != locals {
+        return Err(format!(
+            "s{}: local members {indexed:?} in place of {locals:?}",
+            server.number
+        ));
+    }
+    let Some(state) = reader.state(room).await.unwrap() else {
+        return Ok(());
+    };
+    let user = user(server.number);
+    let listed = reader.document_of(&user, room).await.unwrap();
+    let title = |pdu: &Arc<Pdu>| {
+        pdu.content_as::<serde_json::Value>().ok()?["name"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    let title = state.get("m.room.name", "").and_then(title).unwrap_or_default();
+    let expected = locals
+        .contains(&user)
+        .then(|| (title, Role::from_power(state.user_power(&user))));
+    let changed = listed.as_ref().map(|document| document.last_modified);
+    let listed = listed.map(|document| (document.title, document.role));
+    if listed != expected {
+        return Err(format!(
+            "s{}: the document is listed as {listed:?} in place of {expected:?}",
+            server.number
+        ));
+    }
+    let newest = reader.newest_change(room).await.unwrap();
+    let newest = newest.filter(|event| event.pdu.kind() != event_types::WITNESS);
+    let newest = newest.map(|event| u64::from(event.pdu.origin_server_ts().get()));
+    if changed.is_some() && newest.is_some() && changed != newest {
+        return Err(format!(
+            "s{}: the document changed at {changed:?} in place of {newest:?}",
+            server.number
+        ));
+    }
+    Ok(())
 }
 
 /// Checks that no acknowledged word is lost or there twice.

@@ -18,7 +18,9 @@ use super::{
     finality::Finals,
     malicious::MaliciousServer,
     network::{Network, check, name},
-    oracle::{Log, Word, check_texts_at_events, check_words, differs, refused, text_of_events, user, view},
+    oracle::{
+        Log, Word, check_indexes, check_texts_at_events, check_words, differs, refused, text_of_events, user, view,
+    },
     plan::{Action, Plan},
     server::Server,
 };
@@ -689,6 +691,9 @@ impl World {
             if let Some((id, _)) = differ {
                 return Err(format!("s{a} and s{} decide differently about {id}", server.number));
             }
+        }
+        for server in self.honest() {
+            check_indexes(server, &self.room).await?;
         }
         check_words(&first.text, &self.log, self.malicious.is_some())?;
         self.network

@@ -19,7 +19,7 @@ use crate::tables::accounts::{
 };
 use crate::tables::documents::DOC_SEQ;
 use crate::tables::jobs::{DUE_JOBS, JOBS, JobRow};
-use crate::tables::meta::{LANE, LANES, LaneRow, SCHEMA};
+use crate::tables::meta::{IndexBuild, LANE, LANES, LaneRow, SCHEMA, UNBUILT_INDEXES};
 use crate::tables::rooms::{INCOMPLETE_ROOMS, ROOMS, RoomRow, STAGED_ROOMS, STAGING, StagedMark, TIMELINE};
 use crate::value::Value;
 
@@ -33,6 +33,7 @@ pub(super) async fn take(engine: &dyn Engine, found: u64) -> Result<(), OpenErro
             5 => from_5(engine).await?,
             6 => from_6(engine).await?,
             7 => from_7(engine).await?,
+            8 => from_8(),
             // 3: snapshots and journals have a second format, and the first is still read. A program that supports
             // only the first must not open the store.
             _ => Batch::new(),
@@ -156,6 +157,14 @@ async fn from_7(engine: &dyn Engine) -> Result<Batch, OpenError> {
         batch.delete(&OLD_UNWITNESSED, &room);
     }
     Ok(batch)
+}
+
+/// There were no indexes of members and documents. They follow from the states of the rooms, so `weft-room` builds them
+/// before it starts, in many commits.
+fn from_8() -> Batch {
+    let mut batch = Batch::new();
+    batch.put(&UNBUILT_INDEXES, &(), &IndexBuild::default());
+    batch
 }
 
 /// A job that is due at once.

@@ -37,6 +37,12 @@ crate::tables! {
         "Room, generation: parts of a snapshot that are written and not named yet. After a crash they are deleted with the next snapshot.";
     DISPUTED_ROOMS: (OwnedRoomId,) => DisputeRow, Lane(Room), Derived, 0x0210,
         "Documents with conflicting claims: whether the document has to be rebuilt, and the updates that our next event references.";
+    DOCUMENTS_OF: (OwnedUserId, OwnedRoomId) => String, User, Derived, 0x0211,
+        "Local user, document that the user has joined: the user's role. What changes with the text is in DOCUMENT_CHANGES, so that an edit writes one row and not one for each member.";
+    DOCUMENTS: (OwnedRoomId,) => DocumentRow, Room, Derived, 0x0212,
+        "What lists show of a document, without the state: title, kind, owner, time of creation.";
+    DOCUMENT_CHANGES: (OwnedRoomId,) => DocumentChange, Room, Derived, 0x0213,
+        "The newest visible event of a document that is not a witness event.";
 }
 
 /// An acknowledged edit.
@@ -192,6 +198,26 @@ pub struct VectorRow {
     pub clients: Vec<(u64, u32)>,
 }
 
+/// What lists show of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentRow {
+    /// The title; empty if there is none.
+    pub title: String,
+    /// The kind of content, as in `dev.weft.document`.
+    pub kind: String,
+    /// The sender of the create event.
+    pub owner: OwnedUserId,
+    /// The time of the create event, in milliseconds since 1970.
+    pub created_at: u64,
+}
+
+/// The newest change of a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentChange {
+    /// Its `origin_server_ts`, in milliseconds since 1970.
+    pub at: u64,
+}
+
 /// A document in which two events claim the same clocks.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DisputeRow {
@@ -201,4 +227,11 @@ pub struct DisputeRow {
     pub to_name: Vec<OwnedEventId>,
 }
 
-crate::json_value!(ClaimRow, ClientOwner, VectorRow, DisputeRow);
+crate::json_value!(
+    ClaimRow,
+    ClientOwner,
+    VectorRow,
+    DisputeRow,
+    DocumentRow,
+    DocumentChange
+);

@@ -1,6 +1,8 @@
 //! Tables about the store itself. Tags 0x00xx (0x0002 was POSITION_CEILING). Must not hold data of rooms or users.
 
 use bytes::Bytes;
+use ruma::OwnedRoomId;
+use serde::{Deserialize, Serialize};
 
 use crate::binary::{RowReader, RowWriter};
 use crate::lane::Lane;
@@ -14,7 +16,18 @@ crate::tables! {
         "The number of lanes, fixed when the store was created: the place of every row depends on it.";
     LANE: (Lane,) => LaneRow, Lane(Lane), Ground, 0x0005,
         "The state of a lane: its owner's epoch, the number of its last group of commits, and its positions. Every group moves it.";
+    UNBUILT_INDEXES: () => IndexBuild, Global, Derived, 0x0008,
+        "Present while the indexes of members and documents must be built, after a step from a version without them: how far that is.";
 }
+
+/// How far the indexes of members and documents are built.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IndexBuild {
+    /// The rooms up to this one have theirs, in the order in which all rooms are read. `None`: no room has.
+    pub through: Option<OwnedRoomId>,
+}
+
+crate::json_value!(IndexBuild);
 
 /// The state of a lane. Each group of commits to the lane compares `epoch` and `seq` and replaces the row, in the same
 /// atomic write.

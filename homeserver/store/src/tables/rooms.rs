@@ -30,6 +30,10 @@ crate::tables! {
         "Room, position: the state group of the room's resolved state from there on; a row for each change.";
     MEMBERS: (OwnedRoomId, OwnedUserId) => String, Room, Derived, 0x0114,
         "Room, user: the membership in the resolved state, so that listing the members needs no member events.";
+    ROOM_SERVERS: (OwnedRoomId, OwnedServerName) => u64, Room, Derived, 0x0150,
+        "Room, server with joined users: their number. Every cursor, receipt and transaction needs the servers, and a room may have 100,000 members.";
+    LOCAL_MEMBERS: (OwnedRoomId, OwnedUserId) => (), Room, Derived, 0x0151,
+        "Room, joined user of this server: whose syncs a change wakes.";
     STREAM: (Lane, u64) => StreamRow, Lane(Lane), Ground, 0x0105,
         "Lane, position: the event committed there, over all rooms of the lane. Readers of the whole stream resume from it.";
     EXTREMITIES: (OwnedRoomId,) => EventIds, Room, Derived, 0x0106,

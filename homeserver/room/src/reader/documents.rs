@@ -1,0 +1,71 @@
+//! A user's documents, from the indexes: without reading any state. Must not decide who may see them; a row exists only
+//! while the user is joined.
+
+use futures_util::try_join;
+use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use weft_store::tables::documents::{DOC_SEQ, DOCUMENT_CHANGES, DOCUMENTS, DOCUMENTS_OF, DocumentChange, DocumentRow};
+use weft_wire::{Role, document::DocumentKind, rest::Document};
+
+use super::{Reader, damaged};
+use crate::Unavailable;
+
+impl Reader {
+    /// The documents that a user of this server has joined, in no particular order.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn documents_of(&self, user: &UserId) -> Result<Vec<Document>, Unavailable> {
+        let rows = self.store.scan_all(DOCUMENTS_OF.under(&(user,))).await?;
+        let rows = rows
+            .into_iter()
+            .map(|((_, room), role): ((OwnedUserId, OwnedRoomId), String)| (room, role));
+        self.documents(rows.collect()).await
+    }
+
+    /// One of [`Reader::documents_of`]; `None` if the user has not joined it, or it is not a document.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn document_of(&self, user: &UserId, room: &RoomId) -> Result<Option<Document>, Unavailable> {
+        let Some(role) = self.store.get(&DOCUMENTS_OF, &(user, room)).await? else {
+            return Ok(None);
+        };
+        Ok(self.documents(vec![(room.to_owned(), role)]).await?.pop())
+    }
+
+    async fn documents(&self, rows: Vec<(OwnedRoomId, String)>) -> Result<Vec<Document>, Unavailable> {
+        let rooms = || rows.iter().map(|(room, _)| (room,));
+        let (documents, changes, versions) = try_join!(
+            self.store.get_many(&DOCUMENTS, rooms()),
+            self.store.get_many(&DOCUMENT_CHANGES, rooms()),
+            self.store.get_many(&DOC_SEQ, rooms()),
+        )?;
+        let found = rows.iter().zip(documents).zip(changes.into_iter().zip(versions));
+        // A row may be missing if the user left meanwhile.
+        found
+            .filter_map(|(((room, role), document), (change, version))| {
+                Some(read(room, role, document?, (change, version.unwrap_or(0))))
+            })
+            .collect()
+    }
+}
+
+fn read(
+    room: &RoomId,
+    role: &str,
+    row: DocumentRow,
+    (change, version): (Option<DocumentChange>, u64),
+) -> Result<Document, Unavailable> {
+    let unknown = |what: &str| damaged(room, &format_args!("the index has an unknown {what}"));
+    let role = Role::ALL.into_iter().find(|one| one.name() == role);
+    Ok(Document {
+        doc_id: room.to_owned(),
+        title: row.title,
+        kind: DocumentKind::from_name(&row.kind).ok_or_else(|| unknown("kind"))?,
+        owner_id: row.owner,
+        version,
+        role: role.ok_or_else(|| unknown("role"))?,
+        created_at: row.created_at,
+        last_modified: change.map_or(row.created_at, |change| change.at),
+    })
+}
