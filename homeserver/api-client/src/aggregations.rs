@@ -9,7 +9,7 @@ use ruma::RoomId;
 use serde_json::{Map, Value, json};
 use weft_dag::Pdu;
 use weft_http::errors::ApiResult;
-use weft_room::{Reader, UnsignedData};
+use weft_room::{Reader, UnsignedData, reader::MAX_BUNDLED_RELATIONS};
 use weft_store::tables::rooms::{Relation, RelationRow};
 
 use super::{
@@ -18,8 +18,6 @@ use super::{
     unsigned::Viewer,
 };
 
-/// Maximum related events read for one event; a longer thread is counted up to here.
-const MAX_PER_EVENT: usize = 500;
 /// Maximum related events read for one answer. Events beyond it have no aggregations; `/relations` returns them.
 const MAX_PER_ANSWER: usize = 5_000;
 
@@ -66,7 +64,7 @@ type Entry = Option<(String, Value)>;
 impl Answer<'_> {
     async fn relations_to(&self, pdu: &Pdu, left: &mut usize) -> ApiResult<Vec<RelationRow>> {
         // Relations of state events are not bundled.
-        let limit = MAX_PER_EVENT.min(*left);
+        let limit = MAX_BUNDLED_RELATIONS.min(*left);
         if limit == 0 || pdu.state_key().is_some() {
             return Ok(Vec::new());
         }

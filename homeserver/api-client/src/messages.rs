@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{Json, Router, extract::State};
+use futures_util::future::try_join;
 use ruma::{
     RoomId, UserId,
     api::{
@@ -52,14 +53,17 @@ async fn messages(
 ) -> ApiResult<Json<Value>> {
     let (room, user) = (&*request.room_id, &*caller.user_id);
     let reader = rooms.reader();
-    let readable = membership_check::readable(reader, room, user).await?;
+    let (readable, ignored) = try_join(
+        membership_check::readable(reader, room, user),
+        ignored_users(&accounts, user),
+    )
+    .await?;
     let lane = reader.lane_of(room);
     let direction = match request.dir {
         Dir::Backward => Direction::Backward,
         Dir::Forward => Direction::Forward,
     };
     check_events(&request.filter)?;
-    let ignored = ignored_users(&accounts, user).await?;
     let wanted = Wanted {
         filter: &request.filter,
         only: &|_| true,

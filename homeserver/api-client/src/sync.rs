@@ -25,6 +25,7 @@ use std::{
 };
 
 use axum::{Json, Router, extract::State};
+use futures_util::{future, try_join};
 use ruma::{
     OwnedUserId, RoomId, UserId,
     api::client::{
@@ -58,6 +59,8 @@ use super::{
     tokens::{self, SyncToken, Unstored},
 };
 
+/// Events of the stream that are read before the number of the user's rooms is known.
+const MOVED_AT_ONCE: usize = 200;
 /// Maximum events that one answer reads in all rooms together, beyond the first batch of each, to find events that pass the filter.
 const MAX_SCANS: usize = 5_000;
 
@@ -73,16 +76,7 @@ async fn sync(
     let user = &*caller.user_id;
     let filter = filter(&ports.accounts, user, request.filter).await?;
     let positions: &LanePositions = &ports.positions;
-    let token = request.since.as_deref().map(SyncToken::parse).transpose()?;
-    // Without what means nothing any more: the client begins anew there.
-    let token = token
-        .filter(|_| {
-            request
-                .since
-                .as_deref()
-                .is_some_and(|text| tokens::accepts(text, positions.lanes()))
-        })
-        .and_then(|token| token.still_valid(positions));
+    let token = token(request.since.as_deref(), positions)?;
     let timeout = request
         .timeout
         .unwrap_or_default()
@@ -111,8 +105,10 @@ async fn sync(
             let token = token.as_ref().map(ToString::to_string).unwrap_or_default();
             return Ok(Json(Body::unchanged(token, keys::one_time_key_counts())));
         }
+        // For this answer only: rows that are read after `now` contain everything up to it.
+        let reader = ports.reader.for_request();
         let request = SyncRequest {
-            reader: &ports.reader,
+            reader: &reader,
             accounts: &ports.accounts,
             ephemeral: &ports.ephemeral,
             presence: &ports.presence,
@@ -131,15 +127,32 @@ async fn sync(
             now_ms: clock.now().get().into(),
             scans: AtomicUsize::new(MAX_SCANS),
         };
-        let body = request.body().await?;
-        // After reading: events committed after the session ended must not be sent to it.
-        ports.accounts.recheck(&caller).await?;
+        // The end of a session wakes its syncs. If it ended before the watch was registered, this check finds it.
+        let (session, body) = future::join(ports.accounts.recheck(&caller), request.body()).await;
+        session?;
+        let body = body?;
         // On shutdown the server answers with the current results; the client continues with the same token.
         let answer_now = woken.stopping || request.since.is_none() || request.full_state || !body.is_empty();
-        if answer_now || !wait(&mut watch, positions, &woken, &now, (deadline, &waiter)).await {
+        if answer_now {
+            // Again, after all reads: what happened after the session ended must not be sent to it. Without content this
+            // would be one more round trip for nothing.
+            ports.accounts.recheck(&caller).await?;
+            return Ok(Json(body));
+        }
+        if !wait(&mut watch, positions, &woken, &now, (deadline, &waiter)).await {
             return Ok(Json(body));
         }
     }
+}
+
+/// The client's token without what means nothing any more: the client begins anew there.
+fn token(since: Option<&str>, positions: &LanePositions) -> ApiResult<Option<SyncToken>> {
+    let Some(since) = since else { return Ok(None) };
+    let token = SyncToken::parse(since)?;
+    let is_accepted = tokens::accepts(since, positions.lanes());
+    Ok(Some(token)
+        .filter(|_| is_accepted)
+        .and_then(|token| token.still_valid(positions)))
 }
 
 /// Waits until there may be changes; false on timeout, or if a newer sync of the device replaces this one.
@@ -244,15 +257,33 @@ impl SyncRequest<'_> {
     async fn body(&self) -> ApiResult<Body> {
         let after = self.since.as_ref().map_or(0, |since| since.in_lane(self.own_lane));
         let now = self.now.in_lane(self.own_lane);
-        let account_data = self.accounts.account_data_since(self.user, after, now).await?;
+        let account_data = async {
+            let since = self.accounts.account_data_since(self.user, after, now);
+            Ok::<_, ApiError>(since.await?)
+        };
+        let rooms = async { Ok::<_, ApiError>(self.reader.rooms_of(self.user).await?) };
+        let (account_data, ignored, rooms, moved) = try_join!(
+            account_data,
+            ignored_users(self.accounts, self.user),
+            rooms,
+            self.moved_in_one_lane(),
+        )?;
         let ignored = IgnoredUsers {
-            users: ignored_users(self.accounts, self.user).await?,
+            users: ignored,
             changed: account_data
                 .iter()
                 .any(|change| change.room.is_none() && change.kind == IGNORED_USER_LIST && change.position > after),
         };
-        let mut rooms = self.rooms(&account_data, &ignored).await?;
-        let (presence, up_to) = self.presence(&rooms.newcomers()).await;
+        // Of another process the client gets all that changed since the start of this one.
+        let sent = |since: &SyncToken| match since.unstored {
+            sent if sent.incarnation == self.incarnation => sent.presence,
+            _ => 0,
+        };
+        let changes = self.presence.changes_since(self.user, self.since.as_ref().map(sent));
+        let rooms = self.rooms(rooms, moved, &account_data, &ignored);
+        let (rooms, (changes, up_to)) = future::join(rooms, changes).await;
+        let mut rooms = rooms?;
+        let presence = self.presence(changes, &rooms.newcomers());
         let unstored = Unstored {
             incarnation: self.incarnation,
             typing: self.typing_serial,
@@ -270,24 +301,16 @@ impl SyncRequest<'_> {
         ))
     }
 
-    /// Presence changes of other users, including users who now share a room with the user, and the serial up to
-    /// which they are complete.
-    async fn presence(&self, newcomers: &BTreeSet<OwnedUserId>) -> (Events, u64) {
-        // Of another process the client gets all that changed since the start of this one.
-        let sent = |since: &SyncToken| match since.unstored {
-            sent if sent.incarnation == self.incarnation => sent.presence,
-            _ => 0,
-        };
-        let after = self.since.as_ref().map(sent);
-        let (mut changes, up_to) = self.presence.changes_since(self.user, after).await;
+    /// Presence changes of other users, including users who now share a room with the user.
+    fn presence(&self, mut changes: Vec<(OwnedUserId, UserPresence)>, newcomers: &BTreeSet<OwnedUserId>) -> Events {
         let known: BTreeSet<OwnedUserId> = changes.iter().map(|(user, _)| user.clone()).collect();
         let newcomers = self.presence.present(newcomers).into_iter();
         changes.extend(newcomers.filter(|(user, _)| !known.contains(user)));
         if !wanted(&self.filter.presence, "m.presence") {
-            return (Events::default(), up_to);
+            return Events::default();
         }
         let event = |(user, seen): &(OwnedUserId, UserPresence)| json!({"type": "m.presence", "sender": user, "content": self.presence.content(seen)});
-        (Events::from_values(changes.iter().map(event).collect()), up_to)
+        Events::from_values(changes.iter().map(event).collect())
     }
 
     fn global_account_data(&self, all: &[AccountDataChange]) -> Events {

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::try_join;
 use ruma::RoomId;
 use serde_json::value::RawValue;
 use weft_accounts::Session;
@@ -34,8 +35,13 @@ pub(super) async fn shown_events(
     shown: Shown,
     events: &[Arc<Pdu>],
 ) -> ApiResult<Vec<Box<RawValue>>> {
+    let reader = &reader.for_request();
     let asking = (&*viewer.session.user_id, &*viewer.session.device_id);
-    let beside = reader.beside(room, asking, events).await?;
+    let (beside, ()) = try_join(
+        reader.beside(room, asking, events),
+        reader.read_relations_ahead(room, events),
+    )
+    .await?;
     let pairs: Vec<_> = events.iter().zip(&beside).collect();
     let relations = bundled(reader, room, viewer, shown, &pairs).await?;
     Ok(pairs

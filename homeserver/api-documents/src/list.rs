@@ -18,7 +18,7 @@ pub(super) async fn list(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
 ) -> ApiResult<Json<DocumentList>> {
-    let (reader, user) = (ports.rooms.reader(), &*session.user_id);
+    let (reader, user) = (&ports.rooms.reader().for_request(), &*session.user_id);
     let (mut documents, invites) = try_join(reader.documents_of(user), invitations(reader, user)).await?;
     documents.sort_by(|a, b| {
         b.last_modified

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ruma::{OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use serde_json::json;
-use weft_room::{Clock, Unavailable};
+use weft_room::{Clock, Reader, Unavailable};
 use weft_store::{
     CommitError, ReadError, Store,
     tables::receipts::{RECEIPT_STREAM, RECEIPTS},
@@ -82,6 +82,7 @@ pub struct Ephemeral {
 struct Inner {
     typing: Mutex<Typing>,
     store: Store,
+    reader: Reader,
     fanout: Fanout,
     membership_view: Arc<dyn MembershipView>,
     edus: Arc<dyn EduSink>,
@@ -101,6 +102,7 @@ impl Ephemeral {
         Self {
             inner: Arc::new(Inner {
                 typing: Mutex::default(),
+                reader: Reader::new(store.clone()),
                 store,
                 fanout,
                 membership_view,
@@ -112,8 +114,8 @@ impl Ephemeral {
 
     /// A user of this server starts (for `timeout_ms`) or stops (`None`) typing.
     pub async fn set_typing(&self, room: &RoomId, user: &UserId, timeout_ms: Option<u64>) {
-        self.change_typing(room, user, timeout_ms).await;
-        let servers = self.inner.membership_view.remote_servers(room).await;
+        let servers = self.inner.membership_view.remote_servers(room);
+        let ((), servers) = tokio::join!(self.change_typing(room, user, timeout_ms), servers);
         let content = json!({"room_id": room, "user_id": user, "typing": timeout_ms.is_some()});
         self.inner.edus.send(
             room,
@@ -168,10 +170,14 @@ impl Ephemeral {
     /// # Errors
     /// When the store fails.
     pub async fn set_receipt(&self, room: &RoomId, receipt: Receipt) -> Result<(), ReceiptError> {
-        if !self.store_receipt(room, &receipt).await? || receipt.kind != "m.read" {
+        if receipt.kind != "m.read" {
+            return self.store_receipt(room, &receipt).await.map(|_| ());
+        }
+        let servers = self.inner.membership_view.remote_servers(room);
+        let (is_new, servers) = tokio::join!(self.store_receipt(room, &receipt), servers);
+        if !is_new? {
             return Ok(());
         }
-        let servers = self.inner.membership_view.remote_servers(room).await;
         let data = if receipt.thread.is_empty() {
             json!({"ts": receipt.at})
         } else {
@@ -224,24 +230,27 @@ impl Ephemeral {
                     .through(&(room_key.clone(), through)),
             )
             .await?;
-        let mut receipts = Vec::new();
-        for (_, change) in changes {
-            if change.kind != "m.read" && change.user != viewer {
-                continue;
-            }
-            let key = (room_key.clone(), change.kind, change.thread, change.user);
-            if let Some(row) = store.get(&RECEIPTS, &key).await? {
-                let (_, kind, thread, user) = key;
-                receipts.push(Receipt {
-                    kind,
-                    thread,
-                    user,
+        let shown = changes.into_iter().map(|(_, change)| change);
+        let shown: Vec<_> = shown
+            .filter(|change| change.kind == "m.read" || change.user == viewer)
+            .collect();
+        let keys = shown
+            .iter()
+            .map(|change| (room, &*change.kind, &*change.thread, &change.user));
+        let rows = store.get_many(&RECEIPTS, keys).await?;
+        let found = shown.into_iter().zip(rows);
+        Ok(found
+            .filter_map(|(change, row)| {
+                let row = row?;
+                Some(Receipt {
+                    kind: change.kind,
+                    thread: change.thread,
+                    user: change.user,
                     event: row.event,
                     at: row.at,
-                });
-            }
-        }
-        Ok(receipts)
+                })
+            })
+            .collect())
     }
 
     /// The event up to which a user has read a room.

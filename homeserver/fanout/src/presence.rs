@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use futures_util::future::join_all;
 use ruma::{DeviceId, OwnedServerName, OwnedUserId, ServerName, UserId, presence::PresenceState};
 use serde_json::{Map, Value, json};
 use weft_room::Clock;
@@ -28,6 +29,9 @@ const OFFLINE_AFTER_MS: u64 = 30_000;
 const REMOTE_LIFETIME_MS: u64 = 30 * 60 * 1_000;
 /// How often the presence of users who are still online is sent to other servers again.
 const RENEW_AFTER_MS: u64 = 25 * 60 * 1_000;
+
+/// Rooms whose servers are read at a time.
+const ROOMS_AT_ONCE: usize = 64;
 
 /// Why the presence of a user from another server is ignored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -215,8 +219,13 @@ impl Presence {
         entry.insert("user_id".to_owned(), json!(user));
         let content = json!({ "push": [entry] });
         let mut reached = BTreeSet::new();
-        for room in membership_view.rooms_of(user).await {
-            let mut servers = membership_view.remote_servers(&room).await;
+        let rooms = membership_view.rooms_of(user).await;
+        let mut servers = Vec::with_capacity(rooms.len());
+        for some in rooms.chunks(ROOMS_AT_ONCE) {
+            let reads: Vec<_> = some.iter().map(|room| membership_view.remote_servers(room)).collect();
+            servers.extend(join_all(reads).await);
+        }
+        for (room, mut servers) in rooms.into_iter().zip(servers) {
             servers.retain(|server| reached.insert(server.clone()));
             if !servers.is_empty() {
                 let key = format!("presence\0{user}");

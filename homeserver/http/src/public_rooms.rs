@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use ruma::{OwnedRoomId, RoomId, directory::Filter, events::room::history_visibility::HistoryVisibility};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, directory::Filter, events::room::history_visibility::HistoryVisibility};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use weft_room::Reader;
@@ -120,7 +120,7 @@ impl PublicRooms {
         listing.rooms.retain(|room, _| listed.contains(room));
         let mut changed = listing.rooms.len() < before;
         for room in listed {
-            let is_new = |moved: &BTreeSet<OwnedRoomId>| moved.contains(&room);
+            let is_new = |moved: &BTreeMap<OwnedRoomId, Vec<OwnedEventId>>| moved.contains_key(&room);
             if !listing.rooms.contains_key(&room) || moved.as_ref().is_none_or(is_new) {
                 let entry = entry(reader, &room).await?.map(Arc::new);
                 listing.rooms.insert(room, entry);
@@ -152,7 +152,7 @@ async fn entry(reader: &Reader, room: &RoomId) -> ApiResult<Option<Entry>> {
         .map(|(kind, ..)| (*kind, ""))
         .chain([("m.room.history_visibility", ""), ("m.room.guest_access", "")])
         .collect();
-    let members = reader.joined_members(room).await?.len();
+    let members = usize::try_from(reader.joined_count(room).await?).unwrap_or(usize::MAX);
     let Some(state) = reader.state_entries(room, &keys).await? else {
         return Ok(None);
     };

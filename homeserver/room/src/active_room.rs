@@ -8,6 +8,7 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::try_join;
 use ruma::{
     EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId,
     events::room::member::MembershipState,
@@ -150,35 +151,48 @@ impl ActiveRoom {
         }
     }
 
-    /// Loads a room from the store; `None` if this server does not have it.
+    /// Loads a room from the store; `None` if this server does not have it. What needs no other row is read at the same
+    /// time, and then the events: a store may be across a network.
     pub(crate) async fn load(reader: &Reader, ours: &ServerName, id: &RoomId) -> Result<Option<Self>, Unavailable> {
-        let Some(row) = reader.room(id).await? else {
+        let reader = &reader.for_request();
+        let (row, current, group, next_group, document) = try_join!(
+            reader.room(id),
+            reader.current_events(id),
+            current_group(reader, id),
+            next_group(reader, id),
+            load_document(reader, id),
+        )?;
+        let (Some(row), Some(current)) = (row, current) else {
             return Ok(None);
         };
         let version = RoomVersion::new(&row.version).map_err(|error| damaged(id, &error))?;
         let mut active = Self::new(id, version, false);
         active.cover = None;
-        if let Some(state) = reader.state(id).await? {
-            active.state = state;
-        }
-        let ids = reader.extremities(id).await?;
-        let events = reader.events_of(id, &active.version, &ids).await?;
+        active.state = StateView::from_events(active.version.clone(), current.state);
         let extremity = |pdu: Arc<Pdu>| Extremity {
             id: pdu.event_id().to_owned(),
             depth: pdu.depth(),
         };
+        let events = current.extremities;
         active.own_extremity = events
             .iter()
             .rfind(|pdu| is_statement_of(pdu, ours))
             .map(|pdu| pdu.event_id().to_owned());
         active.extremities = events.into_iter().map(extremity).collect();
         active.find_own_extremity(reader, ours).await?;
-        active.load_group(reader).await?;
+        active.next_group = next_group;
+        active.group = group.unwrap_or(active.group);
         if row.kind.as_deref() == Some(event_types::DOCUMENT_ROOM) {
-            active.position = reader.last_position(id).await?;
-            active.document = Some(OpenText::load(reader, id).await?);
-            active.unwitnessed = witness::due(reader.store(), id).await?;
-            active.dispute = Dispute::load(reader, id).await?;
+            let StoredDocument {
+                position,
+                text,
+                unwitnessed,
+                dispute,
+            } = document.ok_or_else(|| damaged(id, &"the room has become a document"))?;
+            active.position = position;
+            active.document = Some(text);
+            active.unwitnessed = unwitnessed;
+            active.dispute = dispute;
         }
         active.count_members(ours);
         active.indexes = active.indexes_now(ours);
@@ -211,20 +225,6 @@ impl ActiveRoom {
                 }
             }
             wanted = next;
-        }
-        Ok(())
-    }
-
-    async fn load_group(&mut self, reader: &Reader) -> Result<(), Unavailable> {
-        let store = reader.store();
-        let last = store.scan(STATE_GROUPS.under(&(&self.id,)).reversed().limit(1)).await?;
-        self.next_group = last.first().map_or(1, |((_, group), _)| group.saturating_add(1));
-        if let Some(id) = reader.group_at(&self.id, u64::MAX).await? {
-            let row = store.get(&STATE_GROUPS, &(&self.id, id)).await?;
-            self.group = Group {
-                id,
-                hops: row.map_or(MAX_HOPS, |row| row.hops),
-            };
         }
         Ok(())
     }
@@ -600,6 +600,51 @@ pub(crate) fn point(extremities: &[Extremity], position: u64) -> PointOfText {
         heads: extremities.iter().map(|end| end.id.clone()).collect(),
         position,
     }
+}
+
+/// What only a document has on disk.
+struct StoredDocument {
+    position: u64,
+    text: OpenText,
+    unwitnessed: Option<u64>,
+    dispute: Option<Dispute>,
+}
+
+/// The document of a room; `None` if the room is known not to be one. If nothing is known yet, its rows are read together
+/// with the row of the room.
+async fn load_document(reader: &Reader, id: &RoomId) -> Result<Option<StoredDocument>, Unavailable> {
+    if reader.is_known_chat(id) {
+        return Ok(None);
+    }
+    let (position, text, unwitnessed, dispute) = try_join!(
+        reader.last_position(id),
+        OpenText::load(reader, id),
+        witness::due(reader.store(), id),
+        Dispute::load(reader, id),
+    )?;
+    Ok(Some(StoredDocument {
+        position,
+        text,
+        unwitnessed,
+        dispute,
+    }))
+}
+
+/// The number of the next state group.
+async fn next_group(reader: &Reader, id: &RoomId) -> Result<u64, Unavailable> {
+    let query = STATE_GROUPS.under(&(id,)).reversed().limit(1);
+    let last = reader.store().scan(query).await?;
+    Ok(last.first().map_or(1, |((_, group), _)| group.saturating_add(1)))
+}
+
+/// The group of the current state.
+async fn current_group(reader: &Reader, id: &RoomId) -> Result<Option<Group>, Unavailable> {
+    let Some(group) = reader.group_at(id, u64::MAX).await? else {
+        return Ok(None);
+    };
+    let row = reader.store().get(&STATE_GROUPS, &(id, group)).await?;
+    let hops = row.map_or(MAX_HOPS, |row| row.hops);
+    Ok(Some(Group { id: group, hops }))
 }
 
 /// Whether an event is a statement of its server about what it had. Another server may have chosen the `prev_events` of

@@ -230,6 +230,8 @@ async fn persist_outliers(
     let mut events: Vec<Verified> = events.filter(|event| event.pdu().room_id() == room).cloned().collect();
     // In version 12 all events depend on the create event without citing it.
     events.sort_by_key(|event| event.pdu().kind() != "m.room.create");
+    let announced: Vec<_> = events.iter().map(|event| Arc::clone(event.pdu())).collect();
+    session.read_ahead(&announced).await?;
     let mut tally = Tally::new(room);
     for event in order(events, Links::Auth, |event| event.pdu()) {
         if session.event(event.pdu().event_id()).await?.is_some() {

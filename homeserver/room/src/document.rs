@@ -10,6 +10,7 @@ mod snapshot;
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use futures_util::try_join;
 use ruma::{EventId, OwnedUserId, RoomId, UserId};
 use tokio::time::Instant;
 use weft_convergence::admission::{Owners, Past};
@@ -36,7 +37,7 @@ use self::{
     admitted::parse,
     held::HeldText,
     replacement::put_claims,
-    snapshot::{Stored, Tail},
+    snapshot::{Stored, StoredSnapshot, Tail},
 };
 pub(crate) use self::{
     admitted::{AdmittedUpdate, CopiedPast, EditUpdate},
@@ -139,15 +140,41 @@ impl OpenText {
         }
     }
 
-    /// Loads snapshot, tail and journal from the store.
+    /// Loads snapshot, tail and journal from the store, all at the same time: only the room's worker writes them.
     pub(crate) async fn load(reader: &Reader, room: &RoomId) -> Result<Self, Unavailable> {
-        let store = reader.store();
+        let (store, key) = (reader.store(), (room,));
+        let sealed = async {
+            match store.get(&CURRENT_VECTOR, &(room,)).await? {
+                Some(group) => Ok(Some((group, reader.vector(room, group).await?))),
+                None => Ok::<_, Unavailable>(None),
+            }
+        };
+        let stored = async {
+            Ok::<_, Unavailable>(try_join!(
+                store.scan_all(SNAPSHOT_TAIL.under(&(room,))),
+                store.scan_all(JOURNAL.under(&(room,))),
+                store.scan(VECTORS.under(&(room,)).reversed().limit(1)),
+                store.scan_all(CLIENT_OWNERS.under(&(room,))),
+                store.get(&DOC_SEQ, &key),
+            )?)
+        };
+        let (sealed, snapshot, (tail, journal, last_vector, owners, seq)) =
+            try_join!(sealed, StoredSnapshot::read(reader, room), stored)?;
         let mut open = Self::empty();
-        open.seq = store.get(&DOC_SEQ, &(room,)).await?.unwrap_or(0);
-        open.load_snapshot(reader, room).await?;
-        open.load_tail(reader, room).await?;
-        open.load_backfilled(reader, room).await?;
-        for ((_, seq), row) in store.scan_all(JOURNAL.under(&(room,))).await? {
+        open.seq = seq.unwrap_or(0);
+        open.set_snapshot(room, snapshot)?;
+        open.set_tail(room, tail)?;
+        if let Some((group, (vector, hops))) = sealed {
+            open.sealed = vector;
+            open.group = VectorGroup { id: Some(group), hops };
+        }
+        open.next_group = last_vector.first().map_or(1, |((_, group), _)| group.saturating_add(1));
+        for ((_, client), owner) in owners {
+            if let Some(client) = ClientId::new(client) {
+                open.owners.claim(client, &owner.user);
+            }
+        }
+        for ((_, seq), row) in journal {
             open.next_row = seq.saturating_add(1);
             let update = open.apply_stored(room, row.update)?;
             for client in update.ranges().into_keys() {
@@ -174,23 +201,6 @@ impl OpenText {
             .apply(&update)
             .map_err(|error| damaged(room, &error))?;
         Ok(update)
-    }
-
-    async fn load_backfilled(&mut self, reader: &Reader, room: &RoomId) -> Result<(), Unavailable> {
-        let store = reader.store();
-        if let Some(group) = store.get(&CURRENT_VECTOR, &(room,)).await? {
-            let (vector, hops) = reader.vector(room, group).await?;
-            self.sealed = vector;
-            self.group = VectorGroup { id: Some(group), hops };
-        }
-        let last = store.scan(VECTORS.under(&(room,)).reversed().limit(1)).await?;
-        self.next_group = last.first().map_or(1, |((_, group), _)| group.saturating_add(1));
-        for ((_, client), owner) in store.scan_all(CLIENT_OWNERS.under(&(room,))).await? {
-            if let Some(client) = ClientId::new(client) {
-                self.owners.claim(client, &owner.user);
-            }
-        }
-        Ok(())
     }
 
     // --- Live ----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 //! Must not send requests to other servers, must not write rows itself, and must not keep anything that can't be
 //! rebuilt from the staging table after a crash.
 
+mod ahead;
 pub(crate) mod decide;
 pub(crate) mod graph;
 pub(crate) mod merge_session;
@@ -18,7 +19,10 @@ pub(crate) mod unconfirmed;
 #[cfg(test)]
 mod whole;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName};
 use weft_dag::{Authorized, StateMap, Verified};
@@ -148,6 +152,8 @@ impl<'a, G: Graph> Ingest<'a, G> {
         stuck: &mut BTreeSet<OwnedEventId>,
     ) -> Result<IngestReport, Unavailable> {
         let mut tally = Tally::new(self.graph.room_id());
+        let announced: Vec<_> = staged.iter().map(|row| Arc::clone(row.event.pdu())).collect();
+        self.graph.read_ahead(&announced).await?;
         let mut rows: BTreeMap<OwnedEventId, Vec<u64>> = BTreeMap::new();
         for row in &staged {
             rows.entry(row.event.pdu().event_id().to_owned())
@@ -189,6 +195,10 @@ impl<'a, G: Graph> Ingest<'a, G> {
     /// # Errors
     /// When the store fails: nothing more is decided then.
     pub(crate) async fn place(mut self, portion: Portion) -> Result<IngestReport, Unavailable> {
+        let events = portion.events.iter().map(|fetched| &fetched.event);
+        let announced = portion.outliers.iter().chain(events);
+        let announced: Vec<_> = announced.map(|event| Arc::clone(event.pdu())).collect();
+        self.graph.read_ahead(&announced).await?;
         for outlier in portion.outliers {
             self.persist_outlier(outlier).await?;
         }

@@ -3,6 +3,7 @@
 //! Reads return committed data; two calls may return data of two different moments. Must not decide who may see what is
 //! read, except in `visibility`, and must not write.
 
+mod cache;
 mod content;
 mod documents;
 mod events;
@@ -10,6 +11,7 @@ mod graph;
 mod members;
 mod membership_history;
 mod nearest;
+mod read_ahead;
 mod relations;
 mod rows;
 mod timeline;
@@ -18,6 +20,7 @@ mod visibility;
 
 use std::sync::Arc;
 
+use futures_util::try_join;
 use ruma::{OwnedEventId, RoomId};
 use weft_dag::{Pdu, RoomVersion, StateMap, StateView};
 use weft_store::{
@@ -26,6 +29,7 @@ use weft_store::{
 };
 use weft_wire::event_types;
 
+use self::cache::RowCache;
 use crate::Unavailable;
 
 pub use events::{Place, StoredEvent};
@@ -35,17 +39,46 @@ pub(crate) use timeline::order_of;
 pub use timeline::{Direction, Page, Since, TimelineEvent, Types};
 pub use unsigned::UnsignedData;
 
-/// Read access to all rooms. Cheap to clone.
+/// What a room's worker begins with.
+pub(crate) struct CurrentEvents {
+    pub(crate) state: Vec<Arc<Pdu>>,
+    pub(crate) extremities: Vec<Arc<Pdu>>,
+}
+
+/// Related events that are read to bundle them with one event.
+pub const MAX_BUNDLED_RELATIONS: usize = 500;
+
+/// Read access to all rooms. Cheap to clone; clones share what they keep in memory.
 #[derive(Clone, Debug)]
 pub struct Reader {
     store: Store,
+    cache: Arc<RowCache>,
+    /// The store is for one request.
+    is_for_request: bool,
 }
 
 impl Reader {
     /// A reader of this store.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store }
+        Self {
+            store,
+            cache: Arc::default(),
+            is_for_request: false,
+        }
+    }
+
+    /// A reader for one request, which reads each row once and joins concurrent reads ([`Store::for_request`]).
+    #[must_use]
+    pub fn for_request(&self) -> Self {
+        if self.is_for_request {
+            return self.clone();
+        }
+        Self {
+            store: self.store.for_request(),
+            cache: Arc::clone(&self.cache),
+            is_for_request: true,
+        }
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -54,7 +87,15 @@ impl Reader {
 
     /// A room's row; `None` if this server was never in the room.
     pub(crate) async fn room(&self, room: &RoomId) -> Result<Option<RoomRow>, Unavailable> {
-        Ok(self.store.get(&ROOMS, &(room,)).await?)
+        // A room's row is written once.
+        if let Some(row) = self.cache.room(room) {
+            return Ok(Some(row));
+        }
+        let row = self.store.get(&ROOMS, &(room,)).await?;
+        if let Some(row) = &row {
+            self.cache.keep_room(room, row);
+        }
+        Ok(row)
     }
 
     /// The version of a room that this server is or was in.
@@ -79,17 +120,56 @@ impl Reader {
         Ok(row.and_then(|row| row.kind).as_deref() == Some(event_types::DOCUMENT_ROOM))
     }
 
+    /// Whether a row in memory shows that the room is not a document.
+    pub(crate) fn is_known_chat(&self, room: &RoomId) -> bool {
+        let row = self.cache.room(room);
+        row.is_some_and(|row| row.kind.as_deref() != Some(event_types::DOCUMENT_ROOM))
+    }
+
+    /// The events of the current resolved state and the forward extremities, the oldest first; `None` if this server was
+    /// never in the room. Only the room's worker may use it: long states are not read at one point in time.
+    pub(crate) async fn current_events(&self, room: &RoomId) -> Result<Option<CurrentEvents>, Unavailable> {
+        let state = async { Ok::<_, Unavailable>(self.store.scan_all(CURRENT_STATE.under(&(room,))).await?) };
+        let (version, state, extremities) = try_join!(self.version(room), state, self.extremities(room))?;
+        let Some(version) = version else {
+            return Ok(None);
+        };
+        let state: Vec<OwnedEventId> = state.into_iter().map(|(_, id)| id).collect();
+        let (state, extremities) = try_join!(
+            self.events_of(room, &version, &state),
+            self.events_of(room, &version, &extremities),
+        )?;
+        Ok(Some(CurrentEvents { state, extremities }))
+    }
+
     /// The current resolved state, complete.
     ///
     /// # Errors
     /// When the store can't be read.
     pub async fn state(&self, room: &RoomId) -> Result<Option<StateView>, Unavailable> {
-        let Some(version) = self.version(room).await? else {
+        let mut rows = self.store.stream(CURRENT_STATE.under(&(room,)))?;
+        let first = async { Ok::<_, Unavailable>(rows.page().await?) };
+        let newest = || self.group_at(room, u64::MAX);
+        let (version, page, before) = try_join!(self.version(room), first, newest())?;
+        let Some(version) = version else {
             return Ok(None);
         };
-        let rows = self.store.scan_all(CURRENT_STATE.under(&(room,))).await?;
-        let ids: Vec<OwnedEventId> = rows.into_iter().map(|(_, id)| id).collect();
-        let events = self.events_of(room, &version, &ids).await?;
+        let mut ids: Vec<OwnedEventId> = page.into_iter().flatten().map(|(_, id)| id).collect();
+        if rows.is_at_end() {
+            let events = self.events_of(room, &version, &ids).await?;
+            return Ok(Some(StateView::from_events(version, events)));
+        }
+        // Several pages are of one point in time if the state did not change in between.
+        while let Some(page) = rows.page().await? {
+            ids.extend(page.into_iter().map(|(_, id)| id));
+        }
+        let (mut events, after) = try_join!(self.events_of(room, &version, &ids), newest())?;
+        if self.is_for_request || after != before {
+            // A state group never changes.
+            let (map, _) = self.group(room, after.unwrap_or_default()).await?;
+            let ids: Vec<OwnedEventId> = map.0.values().cloned().collect();
+            events = self.events_of(room, &version, &ids).await?;
+        }
         Ok(Some(StateView::from_events(version, events)))
     }
 

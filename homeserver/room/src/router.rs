@@ -74,6 +74,8 @@ impl LocalRouter {
         command: &RoomCommand,
     ) -> Result<Option<RoomReply>, RoomError> {
         let is_disputed = match command {
+            // The worker reads this itself.
+            RoomCommand::Text if !matches!(self.0.readable_text(room), Readable::Published(_)) => return Ok(None),
             // A dispute that begins after this was read is of the next text.
             RoomCommand::Text => self.0.reader.is_disputed(room).await?,
             RoomCommand::Vector | RoomCommand::Diff(_) => false,

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::{join, try_join, try_join_all};
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt};
 use tracing::Instrument as _;
 use weft_dag::{RoomVersion, Unchecked, Verified};
@@ -64,20 +65,9 @@ impl Rooms {
             let rows = by_room.entry(event.pdu().room_id().to_owned()).or_default();
             rows.push((event.pdu().event_id().to_owned(), row));
         }
-        for room in by_room.keys().cloned().collect::<Vec<_>>() {
-            if !self
-                .shared
-                .reader
-                .servers_in(&room)
-                .await?
-                .contains(self.shared.identity.server_name())
-            {
-                tracing::debug!(%room, %origin, "events of a room without a user of this server are dropped");
-                by_room.remove(&room);
-            }
-        }
+        let marks = self.keep_ours(origin, &mut by_room).await?;
         let mut refused = self.limit_bytes(origin, &mut by_room).await?;
-        refused.extend(self.stage(&by_room).await?);
+        refused.extend(self.stage(&by_room, marks).await?);
         for (room, rows) in &by_room {
             self.shared.staged.note(room, origin, bytes_of(rows));
         }
@@ -94,6 +84,30 @@ impl Rooms {
             tokio::spawn(ingest.in_current_span());
         }
         Ok(refused)
+    }
+
+    /// Removes the events of rooms without a user of this server, and returns the marks of the others' staged rows.
+    async fn keep_ours(&self, origin: &ServerName, by_room: &mut ByRoom) -> Result<Marks, Unavailable> {
+        let ours = self.shared.identity.server_name();
+        let reads = by_room
+            .keys()
+            .map(|room| try_join(self.mark(room), self.shared.reader.has_server(room, ours)));
+        let found = try_join_all(reads.collect::<Vec<_>>()).await?;
+        let mut marks = Marks::new();
+        for (room, (mark, is_here)) in by_room.keys().zip(found) {
+            if is_here {
+                marks.insert(room.clone(), mark);
+            } else {
+                tracing::debug!(%room, %origin, "events of a room without a user of this server are dropped");
+            }
+        }
+        by_room.retain(|room, _| marks.contains_key(room));
+        Ok(marks)
+    }
+
+    /// The mark of a room's staged rows.
+    async fn mark(&self, room: &RoomId) -> Result<Option<StagedMark>, Unavailable> {
+        Ok(self.shared.store.get(&STAGED_ROOMS, &(room,)).await?)
     }
 
     /// Removes the newest events of rooms in which too many bytes of all servers wait, and returns them.
@@ -133,14 +147,18 @@ impl Rooms {
         Ok(refused)
     }
 
-    /// Returns the events that are not staged.
-    async fn stage(&self, by_room: &ByRoom) -> Result<Vec<OwnedEventId>, Unavailable> {
+    /// Returns the events that are not staged. `marks` were just read.
+    async fn stage(&self, by_room: &ByRoom, mut marks: Marks) -> Result<Vec<OwnedEventId>, Unavailable> {
         let mut attempts = 0;
         loop {
             let mut batch = Batch::new();
             let mut refused = Vec::new();
             for (room, rows) in by_room {
-                let taken = self.stage_room(&mut batch, room, rows).await?;
+                let mark = match marks.remove(room) {
+                    Some(mark) => mark,
+                    None => self.mark(room).await?,
+                };
+                let taken = self.stage_room(&mut batch, room, rows, mark).await?;
                 refused.extend(rows.iter().skip(taken).map(|(id, _)| id.clone()));
             }
             if batch.is_empty() {
@@ -162,9 +180,9 @@ impl Rooms {
         batch: &mut Batch,
         room: &RoomId,
         rows: &[(OwnedEventId, StagedRow)],
+        known: Option<StagedMark>,
     ) -> Result<usize, Unavailable> {
         let store = &self.shared.store;
-        let known = store.get(&STAGED_ROOMS, &(room,)).await?;
         let mut mark = known.unwrap_or_default();
         if rows.len() > space_left(mark) {
             // Some rows below the mark may be merged by now.
@@ -195,6 +213,9 @@ impl Rooms {
 /// Rows to stage, with the ids of their events.
 type ByRoom = BTreeMap<OwnedRoomId, Vec<(OwnedEventId, StagedRow)>>;
 
+/// The marks of rooms with rows to stage; `None`: nothing is staged there.
+type Marks = BTreeMap<OwnedRoomId, Option<StagedMark>>;
+
 fn bytes_of(rows: &[(OwnedEventId, StagedRow)]) -> u64 {
     rows.iter().map(|(_, row)| row.json.len() as u64).sum()
 }
@@ -204,6 +225,8 @@ fn space_left(mark: StagedMark) -> usize {
     let waiting = usize::try_from(mark.next.saturating_sub(mark.from)).unwrap_or(usize::MAX);
     MAX_STAGED_EVENTS_PER_ROOM.saturating_sub(waiting)
 }
+
+type StagedRows = Vec<((OwnedRoomId, u64), StagedRow)>;
 
 /// A pass over the staged rows, portion by portion.
 #[derive(Debug)]
@@ -215,6 +238,8 @@ pub(crate) struct Pass {
     waiting: usize,
     /// The room's mark when the pass began.
     mark: Option<StagedMark>,
+    /// The first portion of rows, read together with the mark.
+    rows: Option<StagedRows>,
     /// Events of these rows; their descendants wait as well. At most as many as are staged.
     stuck: BTreeSet<OwnedEventId>,
 }
@@ -278,6 +303,8 @@ impl Worker {
     }
 
     async fn begin_pass(&mut self, commit: &mut PendingCommit) {
+        // The turn so far may delete staged rows.
+        self.fresh(commit).await;
         let unstaged = match self.open().await {
             Ok(Some(active)) => active.unstaged,
             Ok(None) => return,
@@ -289,13 +316,19 @@ impl Worker {
                 return self.ingest_later();
             }
         };
-        let mark = self.shared.store.get(&STAGED_ROOMS, &(&self.room,)).await;
         let first = self.waiting.begin(self.ingest_queue.resume.take());
+        let after = first.max(unstaged);
+        let key = (&self.room,);
+        let mark = self.shared.store.get(&STAGED_ROOMS, &key);
+        // Rows that are staged in between remain after the pass, and then the mark stays ([`Worker::unmark`]).
+        let (mark, rows) = join(mark, self.staged_rows(after)).await;
         self.ingest_queue.pass = Some(Pass {
             first,
-            after: first.max(unstaged),
+            after,
             waiting: 0,
             mark: mark.unwrap_or_default(),
+            // If they can't be read, the portion tries again and reports it.
+            rows: rows.ok(),
             stuck: BTreeSet::new(),
         });
         self.ingest_portion(commit).await;
@@ -310,7 +343,7 @@ impl Worker {
         self.seal(commit);
         self.witness_if_due(commit).await;
         self.fresh(commit).await;
-        let left = match Box::pin(self.ingest_some(commit, pass.after, &mut pass.stuck)).await {
+        let left = match Box::pin(self.ingest_some(commit, pass.after, pass.rows.take(), &mut pass.stuck)).await {
             Ok(left) => left,
             Err(error) => {
                 tracing::error!(
@@ -379,14 +412,23 @@ impl Worker {
         });
     }
 
+    /// The staged rows after one, for one portion.
+    async fn staged_rows(&self, after: u64) -> Result<StagedRows, Unavailable> {
+        let query = STAGING.under(&(&self.room,)).after(&(&self.room, after));
+        Ok(self.shared.store.scan(query.limit(EVENTS_PER_COMMIT)).await?)
+    }
+
     async fn ingest_some(
         &mut self,
         commit: &mut PendingCommit,
         after: u64,
+        rows: Option<StagedRows>,
         stuck: &mut BTreeSet<OwnedEventId>,
     ) -> Result<Left, Unavailable> {
-        let query = STAGING.under(&(&self.room,)).after(&(&self.room, after));
-        let rows = self.shared.store.scan(query.limit(EVENTS_PER_COMMIT)).await?;
+        let rows = match rows {
+            Some(rows) => rows,
+            None => self.staged_rows(after).await?,
+        };
         let last = rows.last().map(|((_, number), _)| *number);
         let more = rows.len() == EVENTS_PER_COMMIT;
         if rows.is_empty() || self.open().await?.is_none() {

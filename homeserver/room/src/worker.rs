@@ -359,7 +359,7 @@ impl Worker {
         }
         if self.active.is_none() {
             let ours = self.shared.identity.server_name();
-            self.active = ActiveRoom::load(&self.shared.reader, ours, &self.room).await?;
+            self.active = Box::pin(ActiveRoom::load(&self.shared.reader, ours, &self.room)).await?;
         }
         Ok(self.active.as_mut())
     }

@@ -2,12 +2,13 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
+use futures_util::try_join;
 use ruma::{OwnedUserId, RoomId, api::client::filter::EventFormat};
 use serde_json::{Map, Value, json, value::RawValue};
 use weft_accounts::AccountDataChange;
 use weft_dag::Pdu;
 use weft_fanout::Receipt;
-use weft_http::errors::ApiResult;
+use weft_http::errors::{ApiError, ApiResult};
 use weft_wire::limits::MAX_PRESENCE_PER_ANSWER;
 
 use super::{
@@ -36,20 +37,28 @@ impl SyncRequest<'_> {
     ) -> ApiResult<Option<Room>> {
         let new_here = !span.was_joined();
         let from = if new_here { 0 } else { self.after(room) };
-        let (recent, mut state) = if span.quiet && !new_here && !self.full_state {
-            (Recent::nothing(self.now_in(room)), StateToSend::default())
-        } else {
-            self.changes(room, span, from, ignored).await?
+        let changes = async {
+            if span.quiet && !new_here && !self.full_state {
+                return Ok::<_, ApiError>((Recent::nothing(self.now_in(room)), StateToSend::default()));
+            }
+            self.changes(room, span, from, ignored).await
         };
-        let summary = if new_here || self.full_state || state.members_changed {
-            self.summary(room).await?
-        } else {
-            Summary::default()
+        let ephemeral = self.ephemeral_of(room, if new_here { 0 } else { from });
+        let is_whole = new_here || self.full_state;
+        let summary = async {
+            match is_whole {
+                true => self.summary(room).await,
+                false => Ok(Summary::default()),
+            }
         };
+        let ((recent, mut state), ephemeral, mut summary) = try_join!(changes, ephemeral, summary)?;
+        if !is_whole && state.members_changed {
+            summary = self.summary(room).await?;
+        }
         self.add_members(room, &recent, &mut state, &summary.heroes).await?;
         let mut body = self.room(room, &recent, &state.events, ignored).await?;
         body.summary = summary.fields;
-        body.ephemeral = self.ephemeral_of(room, if new_here { 0 } else { from }).await?;
+        body.ephemeral = ephemeral;
         body.account_data = if new_here && self.since.is_some() {
             // The client has not received the room before, but may have received its account data.
             let now = self.now.in_lane(self.own_lane);
@@ -95,8 +104,10 @@ impl SyncRequest<'_> {
         from: u64,
         ignored: &Ignored,
     ) -> ApiResult<(Recent, StateToSend)> {
-        let mut recent = self.recent(room, span, (from, self.now_in(room)), ignored).await?;
-        let held = self.held_group(room, span).await?;
+        let recent = self.recent(room, span, (from, self.now_in(room)), ignored);
+        // Read now; it is needed below.
+        let end = async { Ok::<_, ApiError>(self.reader.group_at(room, self.now_in(room)).await?) };
+        let (mut recent, held, _) = try_join!(recent, self.held_group(room, span), end)?;
         let known = held.filter(|_| span.was_joined() && !self.full_state);
         let state = self.state(room, &mut recent, known, held).await?;
         Ok((recent, state))

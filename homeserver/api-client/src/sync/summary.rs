@@ -1,5 +1,6 @@
 //! Room summaries: the member counts and the heroes (Matrix specification, "Room summary").
 
+use futures_util::future::try_join;
 use ruma::{OwnedUserId, RoomId, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
 use weft_http::errors::ApiResult;
@@ -18,7 +19,8 @@ pub(super) struct Summary {
 
 impl SyncRequest<'_> {
     pub(super) async fn summary(&self, room: &RoomId) -> ApiResult<Summary> {
-        let members = self.reader.members(room).await?;
+        let members = async { Ok(self.reader.members(room).await?) };
+        let (members, has_name) = try_join(members, self.has_name(room)).await?;
         let count = |membership: &MembershipState| members.iter().filter(|(_, state)| state == membership).count();
         let mut fields = Map::from_iter([
             ("m.joined_member_count".to_owned(), json!(count(&MembershipState::Join))),
@@ -28,7 +30,7 @@ impl SyncRequest<'_> {
             ),
         ]);
         let mut heroes = Vec::new();
-        if !self.has_name(room).await? {
+        if !has_name {
             heroes = self.heroes(&members);
             fields.insert("m.heroes".to_owned(), json!(heroes));
         }

@@ -35,7 +35,7 @@ impl OpenRooms {
         // Anything committed from here on is read by the next search.
         let now = reader.visible_positions();
         let changed = match reader.moved(now.since(&open.at), MAX_EVENTS_SINCE).await? {
-            Some(moved) => moved,
+            Some(moved) => moved.into_keys().collect::<BTreeSet<_>>(),
             None => {
                 open.rooms.clear();
                 reader.rooms(MAX_ROOMS_SEARCHED_FOR_USERS).await?.into_iter().collect()

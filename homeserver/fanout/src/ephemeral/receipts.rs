@@ -4,7 +4,6 @@
 //! the rows that the decision was based on.
 
 use ruma::{EventId, RoomId};
-use weft_room::Reader;
 use weft_store::{
     Batch, CommitError,
     tables::receipts::{RECEIPT_STREAM, RECEIPT_THREADS, RECEIPTS, ReceiptChange, ReceiptRow, ReceiptThreads},
@@ -92,8 +91,8 @@ impl Ephemeral {
         if event == than {
             return Ok(false);
         }
-        let reader = Reader::new(self.inner.store.clone());
-        let (event, than) = (reader.order(room, event).await?, reader.order(room, than).await?);
+        let reader = &self.inner.reader;
+        let (event, than) = tokio::try_join!(reader.order(room, event), reader.order(room, than))?;
         Ok(match (event, than) {
             (Some(event), Some(than)) => event > than,
             (None, _) | (_, None) => true,

@@ -8,7 +8,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ruma::{OwnedEventId, RoomId};
+use futures_util::try_join;
+use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use weft_crdt::{Document, StateVector, Update};
 use weft_store::{
     Batch,
@@ -219,21 +220,51 @@ pub(super) struct NewSnapshot {
     pub(super) checkpoint: Option<(u64, CheckpointRow)>,
 }
 
-impl OpenText {
-    pub(super) async fn load_snapshot(&mut self, reader: &Reader, room: &RoomId) -> Result<(), Unavailable> {
+/// The rows of the snapshot, as they are on disk.
+pub(super) struct StoredSnapshot {
+    text: Option<(Option<(u64, u32)>, Bytes)>,
+    /// Generations that were begun and not named.
+    unfinished: Vec<u64>,
+    /// The highest generation that has parts.
+    highest: Option<u64>,
+    /// The newest two checkpoints, the newest first.
+    checkpoints: Vec<(u64, CheckpointRow)>,
+}
+
+/// A row of the tail.
+pub(super) type TailRow = ((OwnedRoomId, u64), Bytes);
+
+impl StoredSnapshot {
+    /// Reads the rows, all at the same time.
+    pub(super) async fn read(reader: &Reader, room: &RoomId) -> Result<Self, Unavailable> {
         let store = reader.store();
-        let unfinished = store.scan_all(UNFINISHED_SNAPSHOTS.under(&(room,))).await?;
-        self.snapshot.left_over = unfinished.into_iter().map(|((_, generation), ())| generation).collect();
-        let highest = store.scan(SNAPSHOT_PARTS.under(&(room,)).reversed().limit(1)).await?;
-        self.snapshot.next = highest
-            .first()
-            .map_or(0, |((_, generation, _), _)| generation.saturating_add(1));
-        let Some((parts, text)) = read_snapshot(reader, room).await? else {
+        let rows = async {
+            Ok::<_, Unavailable>(try_join!(
+                store.scan_all(UNFINISHED_SNAPSHOTS.under(&(room,))),
+                store.scan(SNAPSHOT_PARTS.under(&(room,)).reversed().limit(1)),
+                store.scan(CHECKPOINTS.under(&(room,)).reversed().limit(2)),
+            )?)
+        };
+        let (text, (unfinished, highest, checkpoints)) = try_join!(read_snapshot(reader, room), rows)?;
+        Ok(Self {
+            text,
+            unfinished: unfinished.into_iter().map(|((_, generation), ())| generation).collect(),
+            highest: highest.first().map(|((_, generation, _), _)| *generation),
+            checkpoints: checkpoints.into_iter().map(|((_, seq), row)| (seq, row)).collect(),
+        })
+    }
+}
+
+impl OpenText {
+    pub(super) fn set_snapshot(&mut self, room: &RoomId, stored: StoredSnapshot) -> Result<(), Unavailable> {
+        self.snapshot.left_over = stored.unfinished;
+        self.snapshot.next = stored.highest.map_or(0, |generation| generation.saturating_add(1));
+        let Some((parts, text)) = stored.text else {
             return Ok(());
         };
         self.snapshot.parts = parts;
         if let Some((generation, _)) = parts {
-            self.load_checkpoints(reader, room, generation).await?;
+            self.set_checkpoints(stored.checkpoints, generation);
         }
         self.tail.snapshot_bytes = text.len();
         self.text = HeldText::new(Document::from_update(text).map_err(|error| damaged(room, &error))?);
@@ -241,9 +272,8 @@ impl OpenText {
     }
 
     /// The newest two checkpoints: only the newest one can still be superseded.
-    async fn load_checkpoints(&mut self, reader: &Reader, room: &RoomId, current: u64) -> Result<(), Unavailable> {
-        let newest = CHECKPOINTS.under(&(room,)).reversed().limit(2);
-        for ((_, seq), row) in reader.store().scan(newest).await? {
+    fn set_checkpoints(&mut self, newest: Vec<(u64, CheckpointRow)>, current: u64) {
+        for (seq, row) in newest {
             let merged = Merged {
                 updates: row.updates,
                 bytes: row.bytes,
@@ -262,11 +292,10 @@ impl OpenText {
                 break;
             }
         }
-        Ok(())
     }
 
-    pub(super) async fn load_tail(&mut self, reader: &Reader, room: &RoomId) -> Result<(), Unavailable> {
-        for ((_, row), update) in reader.store().scan_all(SNAPSHOT_TAIL.under(&(room,))).await? {
+    pub(super) fn set_tail(&mut self, room: &RoomId, tail: Vec<TailRow>) -> Result<(), Unavailable> {
+        for ((_, row), update) in tail {
             self.tail.next = row.saturating_add(1);
             self.tail.count(update.len());
             self.apply_stored(room, update)?;

@@ -125,6 +125,8 @@ fn create_id(graph: &impl Graph) -> Option<OwnedEventId> {
 /// The part of a remote state that may be used: events that are here and not rejected, and the local create event.
 async fn usable_remote_state(graph: &impl Graph, mut remote_state: StateMap) -> Result<StateMap, Unavailable> {
     let mut refused = Vec::new();
+    let ids: Vec<OwnedEventId> = remote_state.0.values().cloned().collect();
+    graph.read_events(&ids).await?;
     for (key, id) in remote_state.0.iter() {
         if graph.event(id).await?.is_none_or(|known| known.pdu.rejected()) {
             refused.push(key.clone());
@@ -162,12 +164,14 @@ async fn load_some(
     graph: &impl Graph,
     ids: impl Iterator<Item = &OwnedEventId> + Send,
 ) -> Result<(EventMap, Vec<OwnedEventId>), Unavailable> {
+    let ids: Vec<OwnedEventId> = ids.cloned().collect();
+    graph.read_events(&ids).await?;
     let mut events = EventMap::default();
     let mut missing = Vec::new();
     for id in ids {
-        match graph.event(id).await? {
+        match graph.event(&id).await? {
             Some(known) => events.insert(Arc::clone(&known.pdu)),
-            None => missing.push(id.clone()),
+            None => missing.push(id),
         }
     }
     Ok((events, missing))

@@ -62,6 +62,14 @@ pub(crate) trait Graph: Send + Sync {
     fn extremities(&self) -> Vec<OwnedEventId>;
     /// The chain index of its state events.
     fn cover(&self) -> &ChainCover;
+    /// Announces events that are decided about next, so that what they need can be read at the same time.
+    async fn read_ahead(&mut self, _events: &[Arc<Pdu>]) -> Result<(), Unavailable> {
+        Ok(())
+    }
+    /// Announces events that are read next.
+    async fn read_events(&self, _ids: &[OwnedEventId]) -> Result<(), Unavailable> {
+        Ok(())
+    }
     /// An event.
     async fn event(&self, id: &EventId) -> Result<Option<Known>, Unavailable>;
     /// The state after an event; `None` if the event is unknown or an outlier.

@@ -11,15 +11,17 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::try_join;
 use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use weft_convergence::rebuild::PersistedEvent;
 use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, event_flags, groups};
 use weft_store::tables::rooms::{
-    BACKFILL_POSITIONS, EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, STAGING, TIMELINE,
+    BACKFILL_POSITIONS, EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, INCOMPLETE_ROOMS, STAGING, TIMELINE,
     TIMELINE_WITHOUT_UPDATES,
 };
 
 use super::{
+    ahead::Ahead,
     decide::{Undecided, resolve_loading},
     graph::{Graph, Incoming, Known},
     order::{Links, order},
@@ -43,6 +45,8 @@ pub(crate) struct MergeSession<'a> {
     /// Events of earlier turns that this turn has read: most events cite the same few. Only this worker writes to the
     /// room.
     read: Mutex<HashMap<OwnedEventId, (Arc<Pdu>, u8)>>,
+    /// What was read ahead for the events of this turn.
+    pub(super) ahead: Ahead,
     /// Redactions of this turn by their targets, which have not been received.
     pub(super) early: HashMap<OwnedEventId, Vec<Arc<Pdu>>>,
     pub(super) vectors: Vectors,
@@ -86,7 +90,14 @@ impl<'a> MergeSession<'a> {
         reader: &'a Reader,
         ours: &'a ServerName,
     ) -> Result<Self, Unavailable> {
-        active.cover(reader).await?;
+        let (room, is_known) = (active.id.clone(), active.missing.is_some());
+        let incomplete = async {
+            if is_known {
+                return Ok(None);
+            }
+            Ok(reader.store().get(&INCOMPLETE_ROOMS, &(&room,)).await?)
+        };
+        let (_, incomplete) = try_join(active.cover(reader), incomplete).await?;
         let (placed, early) = (HashMap::new(), HashMap::new());
         let (vectors, no_cover) = (Vectors::default(), ChainCover::default());
         let tally = Tally::new(&active.id);
@@ -97,6 +108,7 @@ impl<'a> MergeSession<'a> {
             ours,
             placed,
             read: Mutex::default(),
+            ahead: Ahead::default(),
             early,
             vectors,
             state_resets: BTreeMap::new(),
@@ -104,7 +116,7 @@ impl<'a> MergeSession<'a> {
             no_cover,
             tally,
         };
-        session.load_missing().await?;
+        session.load_missing(incomplete.is_some()).await?;
         Ok(session)
     }
 
@@ -131,7 +143,11 @@ impl<'a> MergeSession<'a> {
         if let Some(placed) = self.placed.get(id) {
             return Ok(placed.after.clone());
         }
-        let Some(groups) = self.reader.groups_of(&self.active.id, &id.to_owned()).await? else {
+        let groups = match self.ahead.groups(id) {
+            Some(groups) => groups,
+            None => self.reader.groups_of(&self.active.id, &id.to_owned()).await?,
+        };
+        let Some(groups) = groups else {
             return Ok(None);
         };
         if groups.after == self.active.group.id {
@@ -449,6 +465,9 @@ impl<'a> MergeSession<'a> {
         if let Some(known) = self.lock_read().get(id) {
             return Ok(Some(known.clone()));
         }
+        if self.ahead.is_absent(id) {
+            return Ok(None);
+        }
         let ids = [id.to_owned()];
         let stored = self
             .reader
@@ -461,7 +480,7 @@ impl<'a> MergeSession<'a> {
         Ok(known)
     }
 
-    fn lock_read(&self) -> MutexGuard<'_, HashMap<OwnedEventId, (Arc<Pdu>, u8)>> {
+    pub(super) fn lock_read(&self) -> MutexGuard<'_, HashMap<OwnedEventId, (Arc<Pdu>, u8)>> {
         self.read.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -635,6 +654,14 @@ impl Graph for MergeSession<'_> {
 
     fn cover(&self) -> &ChainCover {
         self.active.loaded_cover().unwrap_or(&self.no_cover)
+    }
+
+    async fn read_ahead(&mut self, events: &[Arc<Pdu>]) -> Result<(), Unavailable> {
+        self.look_ahead(events).await
+    }
+
+    async fn read_events(&self, ids: &[OwnedEventId]) -> Result<(), Unavailable> {
+        self.read_rows(ids).await
     }
 
     async fn event(&self, id: &EventId) -> Result<Option<Known>, Unavailable> {

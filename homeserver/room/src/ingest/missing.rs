@@ -14,13 +14,13 @@ use super::merge_session::MergeSession;
 use crate::Unavailable;
 
 impl MergeSession<'_> {
-    /// Loads the missing events, once for each start of the worker.
-    pub(super) async fn load_missing(&mut self) -> Result<(), Unavailable> {
+    /// Loads the missing events, once for each start of the worker. `is_incomplete`: the room may have some.
+    pub(super) async fn load_missing(&mut self, is_incomplete: bool) -> Result<(), Unavailable> {
         if self.active.missing.is_some() {
             return Ok(());
         }
         let store = self.reader.store();
-        if store.get(&INCOMPLETE_ROOMS, &(&self.active.id,)).await?.is_none() {
+        if !is_incomplete {
             self.active.missing = Some(BTreeSet::new());
             return Ok(());
         }

@@ -64,7 +64,11 @@ impl MergeSession<'_> {
         let mut is_done = false;
         let mut query = EARLY_REDACTIONS.under(&(&self.active.id, pdu.event_id()));
         loop {
-            let rows = self.reader.store().scan(query.limit(EARLY_AT_ONCE)).await?;
+            let rows = if self.ahead.no_early_redactions {
+                Vec::new()
+            } else {
+                self.reader.store().scan(query.limit(EARLY_AT_ONCE)).await?
+            };
             let last = rows.last().map(|(key, ())| key.clone());
             let ids: Vec<OwnedEventId> = rows.into_iter().map(|((_, _, redaction), ())| redaction).collect();
             early.extend(

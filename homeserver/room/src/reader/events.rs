@@ -53,7 +53,7 @@ impl StoredEvent {
     }
 }
 
-fn read(version: &RoomVersion, id: OwnedEventId, row: &EventRow) -> Result<StoredEvent, String> {
+pub(super) fn read(version: &RoomVersion, id: OwnedEventId, row: &EventRow) -> Result<StoredEvent, String> {
     let json = row.text().map_err(|error| error.to_string())?;
     let pdu =
         Pdu::from_trusted_json(json, id, version, row.has(event_flags::REJECTED)).map_err(|error| error.to_string())?;

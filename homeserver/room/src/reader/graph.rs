@@ -6,9 +6,10 @@ use std::{
     sync::Arc,
 };
 
+use futures_util::try_join;
 use ruma::{EventId, OwnedEventId, RoomId};
 use weft_dag::{Pdu, event_flags};
-use weft_store::tables::rooms::{EVENTS, EXTREMITIES, EventRow};
+use weft_store::tables::rooms::{EVENTS, EXTREMITIES, EventRow, INCOMPLETE_ROOMS};
 use weft_wire::limits::MAX_BACKFILL_EVENTS;
 
 use super::{Reader, TimelineEvent};
@@ -56,28 +57,27 @@ impl Reader {
     }
 
     /// The index of the last of these events with a predecessor that is unknown or an outlier here: the timeline has a
-    /// gap before it. `None` if there is no such gap among them or directly before them.
+    /// gap before it. `None` if there is no such gap among them or directly before them. A room has gaps only while events
+    /// of it are missing.
     ///
     /// # Errors
     /// When the store can't be read.
     pub async fn last_gap(&self, room: &RoomId, events: &[TimelineEvent]) -> Result<Option<usize>, Unavailable> {
-        let here: BTreeSet<&EventId> = events.iter().map(|event| event.pdu.event_id()).collect();
-        let predecessors = |event: &TimelineEvent| {
-            let outside = event.pdu.prev_events().iter().filter(|id| !here.contains(&***id));
-            outside.cloned().collect::<Vec<OwnedEventId>>()
-        };
-        for (index, event) in events.iter().enumerate().rev() {
-            let ids = predecessors(event);
-            if ids.is_empty() {
-                continue;
-            }
-            let rows = self.store.get_many(&EVENTS, ids.iter().map(|id| (room, id))).await?;
-            let is_missing = |row: &Option<EventRow>| row.as_ref().is_none_or(|row| row.has(event_flags::OUTLIER));
-            if rows.iter().any(is_missing) {
-                return Ok(Some(index));
-            }
+        if !self.store.contains(&INCOMPLETE_ROOMS, &(room,)).await? {
+            return Ok(None);
         }
-        Ok(None)
+        let here: BTreeSet<&EventId> = events.iter().map(|event| event.pdu.event_id()).collect();
+        let outside = |event: &&TimelineEvent| {
+            let ids = event.pdu.prev_events().iter().filter(|id| !here.contains(&***id));
+            ids.cloned().collect::<Vec<OwnedEventId>>()
+        };
+        let ids: BTreeSet<OwnedEventId> = events.iter().flat_map(|event| outside(&event)).collect();
+        let rows = self.store.get_many(&EVENTS, ids.iter().map(|id| (room, id))).await?;
+        let is_missing = |row: &Option<EventRow>| row.as_ref().is_none_or(|row| row.has(event_flags::OUTLIER));
+        let missing = ids.iter().zip(rows).filter(|(_, row)| is_missing(row));
+        let missing: BTreeSet<&OwnedEventId> = missing.map(|(id, _)| id).collect();
+        let has_gap = |event: &TimelineEvent| outside(&event).iter().any(|id| missing.contains(id));
+        Ok(events.iter().rposition(has_gap))
     }
 
     /// Whether an event is a descendant of another, among the [`MAX_BACKFILL_EVENTS`] events before it.
@@ -98,6 +98,9 @@ impl Reader {
         with_start: bool,
     ) -> Result<Vec<Arc<Pdu>>, Unavailable> {
         let limit = limit.min(MAX_BACKFILL_EVENTS);
+        let reader = self.for_request();
+        // Events that were walked since the last time that events were read ahead.
+        let mut walked = limit;
         let mut seen: BTreeSet<OwnedEventId> = stop.clone();
         let mut queue: VecDeque<OwnedEventId> = from.iter().cloned().collect();
         let start: BTreeSet<&OwnedEventId> = from.iter().collect();
@@ -109,11 +112,19 @@ impl Reader {
             if !seen.insert(id.clone()) {
                 continue;
             }
-            let Some(event) = self.stored_event(room, &id).await? else {
+            // All that are queued in one read.
+            let next: Vec<OwnedEventId> = queue.iter().take(limit).cloned().collect();
+            let (event, _) = try_join!(reader.stored_event(room, &id), reader.rows_ahead(room, &next))?;
+            let Some(event) = event else {
                 continue;
             };
             if event.flags & event_flags::OUTLIER != 0 {
                 continue;
+            }
+            walked += 1;
+            if walked >= limit {
+                walked = 0;
+                reader.timeline_ahead(room, &event, limit).await?;
             }
             queue.extend(event.pdu.prev_events().iter().cloned());
             if (with_start || !start.contains(&id)) && event.flags & event_flags::REJECTED == 0 {

@@ -1,11 +1,12 @@
 //! The visible events of a room in stream ordering. Must not decide who may see an event.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
+use futures_util::future::try_join;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use weft_dag::Pdu;
 use weft_store::{
-    Lane, Table, VisiblePositions,
+    Lane, LimitedQuery, Table, VisiblePositions,
     tables::rooms::{BACKFILL_POSITIONS, STREAM, TIMELINE, TIMELINE_WITHOUT_UPDATES},
 };
 use weft_wire::{event_types, limits::MAX_PAGE_EVENTS};
@@ -99,8 +100,7 @@ impl Reader {
             (Direction::Backward, Some(from)) => query.before(&(room, from)).reversed(),
         };
         let mut rows: Vec<(i64, OwnedEventId)> = self
-            .store
-            .scan(query.limit(limit + 1))
+            .rows_of(room, query.limit(limit + 1))
             .await?
             .into_iter()
             .map(|((_, order), id)| (order, id))
@@ -112,6 +112,17 @@ impl Reader {
             events: self.persisted_events(room, rows).await?,
             next,
         })
+    }
+
+    /// Rows of a timeline, and at the same time the room's row, by which their events are read.
+    async fn rows_of(
+        &self,
+        room: &RoomId,
+        query: LimitedQuery<(OwnedRoomId, i64), OwnedEventId>,
+    ) -> Result<Vec<((OwnedRoomId, i64), OwnedEventId)>, Unavailable> {
+        let rows = async { Ok(self.store.scan(query).await?) };
+        let (rows, _) = try_join(rows, self.room(room)).await?;
+        Ok(rows)
     }
 
     /// The newest event that is not a witness event; servers send those automatically. A limited number is skipped; if
@@ -159,8 +170,7 @@ impl Reader {
             .reversed()
             .limit(limit + 1);
         let mut rows: Vec<(i64, OwnedEventId)> = self
-            .store
-            .scan(query)
+            .rows_of(room, query)
             .await?
             .into_iter()
             .map(|((_, order), id)| (order, id))
@@ -186,7 +196,8 @@ impl Reader {
         self.store.positions().visible()
     }
 
-    /// Rooms with commits after `from` and up to `to`, a pair of each lane; `None` if these are more than `most` events.
+    /// Rooms with commits after `from` and up to `to`, a pair of each lane, and their events, oldest first; `None` if these
+    /// are more than `most` events.
     ///
     /// A timeline event or state group with a stream position has its row here, written in the same commit: a room that
     /// is not returned has neither.
@@ -197,8 +208,9 @@ impl Reader {
         &self,
         spans: Vec<(Lane, u64, u64)>,
         most: usize,
-    ) -> Result<Option<BTreeSet<OwnedRoomId>>, Unavailable> {
-        let (mut rooms, mut read) = (BTreeSet::new(), 0_usize);
+    ) -> Result<Option<BTreeMap<OwnedRoomId, Vec<OwnedEventId>>>, Unavailable> {
+        let mut moved: BTreeMap<OwnedRoomId, Vec<OwnedEventId>> = BTreeMap::new();
+        let mut read = 0_usize;
         for (lane, from, to) in spans.into_iter().filter(|(_, from, to)| from < to) {
             let query = STREAM
                 .under(&(lane,))
@@ -210,9 +222,11 @@ impl Reader {
             if read > most {
                 return Ok(None);
             }
-            rooms.extend(rows.into_iter().map(|(_, row)| row.room));
+            for (_, row) in rows {
+                moved.entry(row.room).or_default().push(row.event);
+            }
         }
-        Ok(Some(rooms))
+        Ok(Some(moved))
     }
 
     /// The stream ordering of an event in its room's timeline; `None` if it is not in it.

@@ -2,11 +2,15 @@
 //!
 //! Must not decide who may see an event: callers pass only events that the user may see.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
-use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId, events::room::member::MembershipState};
+use futures_util::try_join;
+use ruma::{DeviceId, OwnedEventId, RoomId, UserId, events::room::member::MembershipState};
 use weft_dag::{Pdu, redact::redact};
-use weft_store::tables::rooms::{EVENT_GROUP, EVENT_TXN, REDACTED_BY, STATE_GROUPS};
+use weft_store::tables::rooms::{EVENT_GROUP, EVENT_TXN, EventGroupRow, REDACTED_BY};
 
 use super::{Reader, damaged, membership_history::membership_of};
 use crate::Unavailable;
@@ -36,23 +40,35 @@ impl Reader {
         events: &[Arc<Pdu>],
     ) -> Result<Vec<UnsignedData>, Unavailable> {
         let ids = || events.iter().map(|pdu| pdu.event_id());
-        let transactions = self
-            .store
-            .get_many(&EVENT_TXN, ids().map(|id| (user, device, id)))
-            .await?;
-        let redactions = self.store.get_many(&REDACTED_BY, ids().map(|id| (room, id))).await?;
+        let (transactions, redactions, groups) = try_join!(
+            self.store.get_many(&EVENT_TXN, ids().map(|id| (user, device, id))),
+            self.store.get_many(&REDACTED_BY, ids().map(|id| (room, id))),
+            self.store.get_many(&EVENT_GROUP, ids().map(|id| (room, id))),
+        )?;
         let mut replaced = Vec::with_capacity(events.len());
-        for pdu in events {
-            replaced.push(self.replaced(room, pdu).await?);
+        for (pdu, groups) in events.iter().zip(&groups) {
+            replaced.push(self.replaced(room, pdu, groups.as_ref()).await?);
         }
-        let wanted: Vec<OwnedEventId> = redactions.iter().chain(&replaced).flatten().cloned().collect();
+        let members = self.member_events_after(room, user, &groups).await?;
+        let wanted = redactions
+            .iter()
+            .chain(&replaced)
+            .flatten()
+            .chain(members.values().flatten());
+        // Each once: mostly all events have the same member event.
+        let wanted: BTreeSet<OwnedEventId> = wanted.cloned().collect();
+        let wanted: Vec<OwnedEventId> = wanted.into_iter().collect();
         let loaded = self.events(room, &wanted).await?;
         let loaded: HashMap<OwnedEventId, Arc<Pdu>> = loaded
             .into_iter()
             .map(|stored| (stored.pdu.event_id().to_owned(), stored.pdu))
             .collect();
+        let membership = |groups: Option<EventGroupRow>| {
+            let member = members.get(&groups?.after)?.as_ref().and_then(|id| loaded.get(id));
+            Some(member.map_or(MembershipState::Leave, |pdu| membership_of(pdu)))
+        };
+        let memberships: Vec<_> = groups.into_iter().map(membership).collect();
         let loaded = self.as_shown_to(room, user, &redactions, loaded).await?;
-        let memberships = self.memberships_at(room, user, events).await?;
         let event = |id: Option<OwnedEventId>| id.and_then(|id| loaded.get(&id).cloned());
         let rows = transactions.into_iter().zip(redactions).zip(replaced).zip(memberships);
         Ok(rows
@@ -65,36 +81,21 @@ impl Reader {
             .collect())
     }
 
-    /// A user's memberships after each of these events; `None` where the state is not known.
-    async fn memberships_at(
+    /// A user's member events in the states after events, by state group.
+    pub(super) async fn member_events_after(
         &self,
         room: &RoomId,
         user: &UserId,
-        events: &[Arc<Pdu>],
-    ) -> Result<Vec<Option<MembershipState>>, Unavailable> {
-        let Some(version) = self.version(room).await? else {
-            return Ok(vec![None; events.len()]);
-        };
-        let groups = events.iter().map(|pdu| (room, pdu.event_id()));
-        let groups = self.store.get_many(&EVENT_GROUP, groups).await?;
-        let mut by_group: HashMap<u64, MembershipState> = HashMap::new();
-        let mut memberships = Vec::with_capacity(events.len());
-        for row in groups {
-            let Some(group) = row.map(|row| row.after) else {
-                memberships.push(None);
-                continue;
-            };
-            if let Some(known) = by_group.get(&group) {
-                memberships.push(Some(known.clone()));
-                continue;
-            }
+        groups: &[Option<EventGroupRow>],
+    ) -> Result<HashMap<u64, Option<OwnedEventId>>, Unavailable> {
+        let mut members = HashMap::new();
+        let after: BTreeSet<u64> = groups.iter().flatten().map(|groups| groups.after).collect();
+        // The newest first: it is mostly based on the others, which are read with it.
+        for group in after.into_iter().rev() {
             let id = self.entry_of_group(room, group, "m.room.member", user.as_str()).await?;
-            let member = self.events_of(room, &version, id.as_slice()).await?;
-            let membership = member.first().map_or(MembershipState::Leave, |pdu| membership_of(pdu));
-            by_group.insert(group, membership.clone());
-            memberships.push(Some(membership));
+            members.insert(group, id);
         }
-        Ok(memberships)
+        Ok(members)
     }
 
     /// Redactions that the user may not see are returned without their reason. The redacted event shows that there is a
@@ -126,34 +127,15 @@ impl Reader {
     }
 
     /// The state event that a state event replaced.
-    async fn replaced(&self, room: &RoomId, pdu: &Pdu) -> Result<Option<OwnedEventId>, Unavailable> {
-        let Some(key) = pdu.state_key() else { return Ok(None) };
-        let id: &EventId = pdu.event_id();
-        let Some(groups) = self.store.get(&EVENT_GROUP, &(room, id)).await? else {
-            return Ok(None);
-        };
-        self.entry_of_group(room, groups.before, pdu.kind(), key).await
-    }
-
-    /// One entry of a group's state. Reads the chain only as far as needed.
-    pub(super) async fn entry_of_group(
+    async fn replaced(
         &self,
         room: &RoomId,
-        group: u64,
-        kind: &str,
-        key: &str,
+        pdu: &Pdu,
+        groups: Option<&EventGroupRow>,
     ) -> Result<Option<OwnedEventId>, Unavailable> {
-        let mut next = (group > 0).then_some(group);
-        while let Some(id) = next {
-            let row = self.store.get(&STATE_GROUPS, &(room, id)).await?;
-            let row = row.ok_or_else(|| damaged(room, &format_args!("state group {id} is missing")))?;
-            let entry = row.changes.into_iter().find(|(k, s, _)| k == kind && s == key);
-            if let Some((_, _, event)) = entry {
-                return Ok(Some(event));
-            }
-            // A chain only leads to older groups; anything else would be a cycle.
-            next = row.parent.filter(|parent| *parent < id);
+        match (pdu.state_key(), groups) {
+            (Some(key), Some(groups)) => self.entry_of_group(room, groups.before, pdu.kind(), key).await,
+            _ => Ok(None),
         }
-        Ok(None)
     }
 }

@@ -4,13 +4,18 @@
 //! decides: the state before the event has the user's membership event at that point, and the user's membership history
 //! shows whether a join follows it. Must not compare stream positions: backfilled events have none.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
+use futures_util::future::try_join;
 use ruma::{
     EventId, OwnedEventId, RoomId, UserId,
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
 use weft_dag::{Pdu, RoomVersion, StateView};
+use weft_store::tables::rooms::{EVENT_GROUP, EVENT_ROOM};
 
 use super::Reader;
 use crate::{
@@ -45,9 +50,11 @@ impl Reader {
         let Some(version) = self.version(room).await? else {
             return Ok(Vec::new());
         };
-        let mut view = View::new(self, room, user, &version).await?;
+        let mut view = View::new(self, room, user, &version);
         let mut visible = Vec::with_capacity(events.len());
-        for event in self.without_stray_redactions(room, events).await? {
+        let events = self.without_stray_redactions(room, events).await?;
+        view.load(events.iter().map(|event| event.as_ref().event_id())).await?;
+        for event in events {
             if view.may_see(event.as_ref()).await? {
                 visible.push(event);
             }
@@ -66,19 +73,14 @@ impl Reader {
         room: &RoomId,
         events: Vec<E>,
     ) -> Result<Vec<E>, Unavailable> {
-        let mut kept = Vec::with_capacity(events.len());
-        for event in events {
-            let pdu = event.as_ref();
-            let target = pdu.redacts().filter(|_| pdu.kind() == "m.room.redaction");
-            let of = match target {
-                Some(target) => self.room_of(target).await?,
-                None => None,
-            };
-            if of.is_none_or(|of| of == room) {
-                kept.push(event);
-            }
-        }
-        Ok(kept)
+        let targets = events.iter().filter_map(|event| redacted_event(event.as_ref()));
+        let targets: Vec<OwnedEventId> = targets.map(ToOwned::to_owned).collect();
+        let rooms = self.store.get_many(&EVENT_ROOM, targets.iter().map(|id| (id,))).await?;
+        let elsewhere = targets.into_iter().zip(rooms);
+        let elsewhere = elsewhere.filter(|(_, of)| of.as_ref().is_some_and(|of| of != room));
+        let elsewhere: BTreeSet<OwnedEventId> = elsewhere.map(|(target, _)| target).collect();
+        let is_kept = |event: &E| redacted_event(event.as_ref()).is_none_or(|target| !elsewhere.contains(target));
+        Ok(events.into_iter().filter(is_kept).collect())
     }
 
     /// As [`Reader::visible_to_user`], for ids of message events that are not loaded and are not redactions.
@@ -91,10 +93,11 @@ impl Reader {
         let Some(version) = self.version(room).await? else {
             return Ok(Vec::new());
         };
-        let mut view = View::new(self, room, user, &version).await?;
+        let mut view = View::new(self, room, user, &version);
         let mut visible = Vec::with_capacity(events.len());
+        view.load(events.iter().map(|id| &**id)).await?;
         for event in events {
-            let Some(then) = view.then(&event).await? else { continue };
+            let Some(then) = view.then(&event) else { continue };
             if view.passes(&then, &then.visibility).await? {
                 visible.push(event);
             }
@@ -121,30 +124,29 @@ struct View<'a> {
     is_joined: bool,
     /// Read when the first event needs it.
     history: Option<MembershipHistory>,
+    /// The state groups before the events.
+    groups: HashMap<OwnedEventId, u64>,
     /// Neighbouring events mostly have the same state before them.
     by_group: HashMap<u64, Then>,
 }
 
 impl<'a> View<'a> {
-    async fn new(
-        reader: &'a Reader,
-        room: &'a RoomId,
-        user: &'a UserId,
-        version: &'a RoomVersion,
-    ) -> Result<Self, Unavailable> {
-        Ok(Self {
+    /// [`View::load`] reads what the view needs.
+    fn new(reader: &'a Reader, room: &'a RoomId, user: &'a UserId, version: &'a RoomVersion) -> Self {
+        Self {
             reader,
             room,
             user,
             version,
-            is_joined: reader.membership(room, user).await? == MembershipState::Join,
+            is_joined: false,
             history: None,
+            groups: HashMap::new(),
             by_group: HashMap::new(),
-        })
+        }
     }
 
     async fn may_see(&mut self, pdu: &Pdu) -> Result<bool, Unavailable> {
-        let Some(then) = self.then(pdu.event_id()).await? else {
+        let Some(then) = self.then(pdu.event_id()) else {
             return Ok(false);
         };
         let own = pdu.kind() == "m.room.member" && pdu.state_key() == Some(self.user.as_str());
@@ -168,28 +170,50 @@ impl<'a> View<'a> {
         Ok(user_may_see(visibility, &then.membership, joined_since))
     }
 
-    /// The state before an event; `None` if it is not known here.
-    async fn then(&mut self, event: &EventId) -> Result<Option<Then>, Unavailable> {
-        let Some(groups) = self.reader.groups_of(self.room, &event.to_owned()).await? else {
-            return Ok(None);
-        };
-        if let Some(then) = self.by_group.get(&groups.before) {
-            return Ok(Some(then.clone()));
+    /// Reads the states before events, as far as they matter to the user: few reads for all of them.
+    async fn load(&mut self, events: impl Iterator<Item = &EventId>) -> Result<(), Unavailable> {
+        let ids: Vec<&EventId> = events.collect();
+        let keys = ids.iter().map(|id| (self.room, *id));
+        let rows = async { Ok::<_, Unavailable>(self.reader.store.get_many(&EVENT_GROUP, keys).await?) };
+        let membership = self.reader.membership(self.room, self.user);
+        let (rows, membership) = try_join(rows, membership).await?;
+        self.is_joined = membership == MembershipState::Join;
+        let known = ids.into_iter().zip(rows);
+        let known = known.filter_map(|(id, row)| Some((id.to_owned(), row?.before)));
+        self.groups = known.collect();
+        let groups: BTreeSet<u64> = self.groups.values().copied().collect();
+        let mut entries: BTreeMap<u64, [Option<OwnedEventId>; 2]> = BTreeMap::new();
+        // The newest first: it is mostly based on the others, which are read with it.
+        for group in groups.into_iter().rev() {
+            let visibility = self.entry(group, "m.room.history_visibility", "").await?;
+            let member = self.entry(group, "m.room.member", self.user.as_str()).await?;
+            entries.insert(group, [visibility, member]);
         }
-        let entry = async |kind: &str, key: &str| -> Result<Option<Arc<Pdu>>, Unavailable> {
-            let id = self.reader.entry_of_group(self.room, groups.before, kind, key).await?;
-            let events = self.reader.events_of(self.room, self.version, id.as_slice()).await?;
-            Ok(events.into_iter().next())
-        };
-        let visibility = self.visibility(entry("m.room.history_visibility", "").await?);
-        let member = entry("m.room.member", self.user.as_str()).await?;
-        let then = Then {
-            visibility,
-            membership: member.as_deref().map_or(MembershipState::Leave, membership_of),
-            member: member.map(|pdu| pdu.event_id().to_owned()),
-        };
-        self.by_group.insert(groups.before, then.clone());
-        Ok(Some(then))
+        let wanted: BTreeSet<&OwnedEventId> = entries.values().flatten().flatten().collect();
+        let wanted: Vec<OwnedEventId> = wanted.into_iter().cloned().collect();
+        let loaded = self.reader.events_of(self.room, self.version, &wanted).await?;
+        let loaded: HashMap<OwnedEventId, Arc<Pdu>> =
+            loaded.into_iter().map(|pdu| (pdu.event_id().to_owned(), pdu)).collect();
+        for (group, [visibility, member]) in entries {
+            let event = |id: Option<OwnedEventId>| id.and_then(|id| loaded.get(&id).cloned());
+            let member = event(member);
+            let then = Then {
+                visibility: self.visibility(event(visibility)),
+                membership: member.as_deref().map_or(MembershipState::Leave, membership_of),
+                member: member.map(|pdu| pdu.event_id().to_owned()),
+            };
+            self.by_group.insert(group, then);
+        }
+        Ok(())
+    }
+
+    async fn entry(&self, group: u64, kind: &str, key: &str) -> Result<Option<OwnedEventId>, Unavailable> {
+        self.reader.entry_of_group(self.room, group, kind, key).await
+    }
+
+    /// The state before an event; `None` if it is not known here. [`View::load`] must have read it.
+    fn then(&self, event: &EventId) -> Option<Then> {
+        self.by_group.get(self.groups.get(event)?).cloned()
     }
 
     fn visibility(&self, event: Option<Arc<Pdu>>) -> HistoryVisibility {
@@ -211,6 +235,11 @@ impl<'a> View<'a> {
         self.history = Some(history);
         Ok(joined)
     }
+}
+
+/// The event that a redaction redacts.
+fn redacted_event(pdu: &Pdu) -> Option<&EventId> {
+    pdu.redacts().filter(|_| pdu.kind() == "m.room.redaction")
 }
 
 fn wider(before: HistoryVisibility, after: HistoryVisibility) -> HistoryVisibility {
