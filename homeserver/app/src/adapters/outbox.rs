@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
+use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stream};
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, RoomId, ServerName, UInt};
 use serde_json::value::RawValue;
 use weft_federation::outbox::{OutboxError, OutboxStore, Retry, Row};
@@ -15,6 +16,8 @@ use weft_store::{
 
 /// How long a read waits for commits that are under way. They take milliseconds unless the disk is stuck.
 const SETTLED_WITHIN: Duration = Duration::from_secs(30);
+/// Outboxes that are looked at at a time at the start.
+const SERVERS_AT_ONCE: usize = 64;
 
 /// Implements federation's outbox with the tables.
 pub(crate) struct StoredOutbox {
@@ -42,9 +45,15 @@ impl OutboxStore for StoredOutbox {
             let (lane, position) = outbox_place(number);
             decided.get(&lane).is_some_and(|last| position <= *last)
         };
+        found.retain(|((_, number), _)| is_decided(*number));
+        let reader = self.reader.for_request();
+        let events: Vec<_> = found
+            .iter()
+            .map(|(_, row)| reader.event(Some(&row.room), &row.event))
+            .collect();
+        let events = try_join_all(events).await.map_err(failed)?;
         let mut rows = Vec::with_capacity(found.len());
-        for ((_, position), row) in found.into_iter().filter(|((_, number), _)| is_decided(*number)) {
-            let event = self.reader.event(Some(&row.room), &row.event).await.map_err(failed)?;
+        for (((_, position), row), event) in found.into_iter().zip(events) {
             // Row and event were written by one commit. If the event is missing, the store is damaged, and sending the
             // rest would leave an unnoticed gap.
             let event =
@@ -73,23 +82,22 @@ impl OutboxStore for StoredOutbox {
     }
 
     async fn backlog(&self) -> Result<Vec<OwnedServerName>, OutboxError> {
-        let mut behind = Vec::new();
-        for ((server,), ()) in self.store.scan_all(OUTBOX_SERVERS.under(&())).await.map_err(failed)? {
-            let first = self
+        let servers = self.store.scan_all(OUTBOX_SERVERS.under(&())).await.map_err(failed)?;
+        let first = |server: OwnedServerName| async move {
+            let rows = self
                 .store
                 .scan(OUTBOX.under(&(&server,)).limit(1))
                 .await
                 .map_err(failed)?;
-            if !first.is_empty() {
-                behind.push(server);
-            }
-        }
-        Ok(behind)
+            Ok((!rows.is_empty()).then_some(server))
+        };
+        let firsts = servers.into_iter().map(|((server,), ())| first(server));
+        let behind = stream::iter(firsts).buffered(SERVERS_AT_ONCE);
+        behind.try_filter_map(async |server| Ok(server)).try_collect().await
     }
 
     async fn is_in(&self, server: &ServerName, room: &RoomId) -> bool {
-        let servers = self.reader.servers_in(room).await;
-        servers.is_ok_and(|servers| servers.contains(server))
+        self.reader.has_server(room, server).await.unwrap_or(false)
     }
 
     async fn load_retry(&self, server: &ServerName) -> Result<Option<Retry>, OutboxError> {

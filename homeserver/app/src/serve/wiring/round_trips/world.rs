@@ -22,6 +22,7 @@ use weft_store::{
     latency::{LatencyEngine, Meter},
     memory::MemoryDisk,
 };
+use weft_store_rocksdb::{RocksEngine, RocksOptions};
 
 use super::super::{Area, Parts};
 use crate::{
@@ -44,6 +45,13 @@ impl EduSink for NoEdus {
     fn send(&self, _: &RoomId, _: &[OwnedServerName], _: &'static str, _: Value, _: Option<String>) {}
 }
 
+/// Where the data of a world is.
+enum Medium {
+    Memory(MemoryDisk),
+    /// In the folder.
+    RocksDb,
+}
+
 struct Running {
     parts: Parts,
     store: Store,
@@ -52,7 +60,7 @@ struct Running {
 
 pub(super) struct World {
     folder: tempfile::TempDir,
-    disk: MemoryDisk,
+    medium: Medium,
     pub(super) meter: Meter,
     running: Running,
     pub(super) alice: OwnedUserId,
@@ -61,13 +69,22 @@ pub(super) struct World {
     last: Option<(OwnedEventId, u64)>,
 }
 
-async fn start(folder: &std::path::Path, disk: &MemoryDisk) -> (Running, Meter) {
+async fn start(folder: &std::path::Path, medium: &Medium) -> (Running, Meter) {
     let file = folder.join("weft.toml");
     let text = format!("data_dir = {:?}\n{CONFIG}", folder.display().to_string());
     std::fs::write(&file, text).unwrap();
     let config = config::load(Some(&file), &std::collections::BTreeMap::new()).unwrap();
-    let (engine, meter) = LatencyEngine::new(disk.open());
-    let store = Store::open(engine).await.unwrap();
+    let (store, meter) = match medium {
+        Medium::Memory(disk) => {
+            let (engine, meter) = LatencyEngine::new(disk.open());
+            (Store::open(engine).await.unwrap(), meter)
+        }
+        Medium::RocksDb => {
+            let (engine, _) = RocksEngine::open(folder.join("store"), &RocksOptions::default()).unwrap();
+            let (engine, meter) = LatencyEngine::new(engine);
+            (Store::open(engine).await.unwrap(), meter)
+        }
+    };
     let traffic = Traffic::new(
         &TrafficLimits::default(),
         weft_gateway::client_address::TrustedProxies::default(),
@@ -100,14 +117,22 @@ async fn register(accounts: &Accounts, name: &str) -> OwnedUserId {
 
 impl World {
     pub(super) async fn new() -> Self {
-        let (folder, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::new());
-        let (running, meter) = start(folder.path(), &disk).await;
+        Self::on(Medium::Memory(MemoryDisk::new())).await
+    }
+
+    pub(super) async fn on_rocksdb() -> Self {
+        Self::on(Medium::RocksDb).await
+    }
+
+    async fn on(medium: Medium) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (running, meter) = start(folder.path(), &medium).await;
         let accounts = accounts(&running.store);
         let alice = register(&accounts, "alice").await;
         let session = accounts.begin_session(&alice, NewDevice::default()).await.unwrap();
         Self {
             folder,
-            disk,
+            medium,
             meter,
             running,
             alice,
@@ -121,7 +146,7 @@ impl World {
         let (running, meter) = {
             self.running.parts.rooms.stop().await;
             self.running.store.close().await;
-            start(self.folder.path(), &self.disk).await
+            start(self.folder.path(), &self.medium).await
         };
         let before = std::mem::replace(&mut self.running, running);
         self.meter = meter;
@@ -357,6 +382,14 @@ impl World {
             .values()
             .find(|pdu| pdu.get("error").is_some());
         assert!(failed.is_none(), "{answer}");
+    }
+
+    /// The number of events that the other server gets by a backfill.
+    pub(super) async fn backfill(&self, room: &RoomId, from: &str, limit: usize) -> usize {
+        let (room, from) = (escaped(room.as_str()), escaped(from));
+        let path = format!("/_matrix/federation/v1/backfill/{room}?v={from}&limit={limit}");
+        let answer = self.signed("GET", &path, Value::Null).await;
+        answer["pdus"].as_array().unwrap().len()
     }
 
     /// Sends new messages and waits until they are merged and other tasks are done.
