@@ -41,7 +41,9 @@ pub use unsigned::UnsignedData;
 
 /// What a room's worker begins with.
 pub(crate) struct CurrentEvents {
+    /// The current resolved state.
     pub(crate) state: Vec<Arc<Pdu>>,
+    /// The forward extremities.
     pub(crate) extremities: Vec<Arc<Pdu>>,
 }
 
