@@ -20,7 +20,7 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::{json_text, read_body},
 };
-use weft_room::Clock;
+use weft_room_api::Clock;
 use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
 
 use super::{Ports, session::session_body};

@@ -9,7 +9,7 @@ use ruma::RoomId;
 use serde_json::{Map, Value, json};
 use weft_dag::Pdu;
 use weft_http::errors::ApiResult;
-use weft_room::{Reader, UnsignedData, reader::MAX_BUNDLED_RELATIONS};
+use weft_room_read::{MAX_BUNDLED_RELATIONS, Reader, UnsignedData};
 use weft_store::tables::rooms::{Relation, RelationRow};
 
 use super::{

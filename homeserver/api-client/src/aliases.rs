@@ -18,7 +18,8 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::{Reader, Rooms};
+use weft_room::Rooms;
+use weft_room_read::Reader;
 
 use super::{
     Ports,

@@ -19,7 +19,8 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::{CreateRoom, InitialState, Preset, Rooms};
+use weft_room::Rooms;
+use weft_room_api::{CreateRoom, InitialState, Preset};
 use weft_wire::{document::DocumentContent, event_types, limits::MAX_INVITES_PER_REQUEST};
 
 use super::{Ports, aliases::check_named_initially, remote::Remote};

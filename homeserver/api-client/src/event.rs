@@ -15,7 +15,8 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::{Clock, Direction, Reader, TimelineEvent};
+use weft_room_api::Clock;
+use weft_room_read::{Direction, Reader, TimelineEvent};
 use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{

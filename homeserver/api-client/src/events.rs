@@ -12,7 +12,7 @@ use serde_json::{
     value::{RawValue, to_raw_value},
 };
 use weft_dag::Pdu;
-use weft_room::{Types, UnsignedData};
+use weft_room_read::{Types, UnsignedData};
 use weft_wire::event_types;
 
 #[derive(Serialize)]

@@ -20,7 +20,9 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::{NewEvent, Reader, Rooms};
+use weft_room::Rooms;
+use weft_room_api::NewEvent;
+use weft_room_read::Reader;
 
 use super::{Ports, remote::Remote};
 

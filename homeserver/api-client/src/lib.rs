@@ -61,7 +61,9 @@ use weft_http::{
     ratelimit::UserLimiter,
 };
 use weft_http::{membership_lock::MembershipLocks, public_rooms::PublicRooms};
-use weft_room::{Clock, Reader, Rooms};
+use weft_room::Rooms;
+use weft_room_api::Clock;
+use weft_room_read::Reader;
 use weft_store::LanePositions;
 
 pub use remote::Remote;

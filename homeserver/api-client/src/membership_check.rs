@@ -7,7 +7,7 @@ use ruma::{
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
 use weft_http::errors::{ApiError, ApiResult};
-use weft_room::Reader;
+use weft_room_read::Reader;
 
 pub(super) fn hidden() -> ApiError {
     ApiError::forbidden("You are not joined to this room, or it does not exist.")

@@ -22,7 +22,9 @@ use weft_http::{
     errors::ApiResult,
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::{Clock, Direction, Reader, Rooms, TimelineEvent};
+use weft_room::Rooms;
+use weft_room_api::Clock;
+use weft_room_read::{Direction, Reader, TimelineEvent};
 use weft_store::Lane;
 use weft_wire::limits::MAX_PAGE_EVENTS;
 

@@ -20,7 +20,8 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::{NewEvent, Rooms};
+use weft_room::Rooms;
+use weft_room_api::NewEvent;
 
 use super::{Ports, membership_check, remote::Remote};
 

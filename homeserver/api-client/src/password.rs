@@ -11,7 +11,7 @@ use weft_http::{
     errors::ApiResult,
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::Clock;
+use weft_room_api::Clock;
 
 use super::{
     Ports,

@@ -16,7 +16,8 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::{NewEvent, Rooms};
+use weft_room::Rooms;
+use weft_room_api::NewEvent;
 
 use super::{Ports, initiator::UnverifiedInitiator, membership_check::same_user, remote::Remote};
 

@@ -19,7 +19,8 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::{Clock, Reader};
+use weft_room_api::Clock;
+use weft_room_read::Reader;
 
 use super::{Ports, membership_check};
 

@@ -14,7 +14,7 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::Clock;
+use weft_room_api::Clock;
 
 use super::{
     ClientSettings, Ports, Registration,

@@ -27,7 +27,8 @@ use weft_http::{
     errors::ApiResult,
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::{Clock, Direction, Reader};
+use weft_room_api::Clock;
+use weft_room_read::{Direction, Reader};
 use weft_wire::limits::MAX_PAGE_EVENTS;
 
 use super::{

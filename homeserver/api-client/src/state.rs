@@ -18,7 +18,9 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes, read_body},
 };
-use weft_room::{Clock, NewEvent, Reader, Rooms};
+use weft_room::Rooms;
+use weft_room_api::{Clock, NewEvent};
+use weft_room_read::Reader;
 use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
 
 use super::{

@@ -42,7 +42,8 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::{Clock, Reader};
+use weft_room_api::Clock;
+use weft_room_read::Reader;
 use weft_store::{Lane, LanePositions, VisiblePositions};
 use weft_wire::{limits::MAX_SYNC_TIMEOUT_MS, presence};
 

@@ -15,7 +15,7 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::read_body,
 };
-use weft_room::Reader;
+use weft_room_read::Reader;
 use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
 
 use super::{Ports, membership_check};

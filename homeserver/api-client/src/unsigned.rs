@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use weft_accounts::Session;
 use weft_dag::Pdu;
 use weft_http::errors::ApiResult;
-use weft_room::{Reader, TimelineEvent};
+use weft_room_read::{Reader, TimelineEvent};
 
 use super::{
     aggregations::bundled,

@@ -22,7 +22,7 @@ use weft_http::{
     errors::ApiResult,
     ruma_json::{Ruma, RumaRoutes},
 };
-use weft_room::Reader;
+use weft_room_read::Reader;
 
 pub(super) use open_rooms::OpenRooms;
 

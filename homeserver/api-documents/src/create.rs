@@ -6,7 +6,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
 };
-use weft_room::CreateRoom;
+use weft_room_api::CreateRoom;
 use weft_wire::{
     limits::MAX_TITLE_BYTES,
     rest::{CreateDocument, Created},

@@ -5,7 +5,8 @@ use futures_util::future::{try_join, try_join_all};
 use ruma::{UserId, events::room::member::MembershipState};
 use serde_json::Value;
 use weft_http::{authentication::Authenticated, errors::ApiResult};
-use weft_room::{Reader, RoomMembership, Unavailable};
+use weft_room_api::Unavailable;
+use weft_room_read::{Reader, RoomMembership};
 use weft_wire::rest::{DocumentList, Invitation};
 
 use super::{DocumentPorts, summary};

@@ -14,7 +14,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
 };
-use weft_room::{NewEvent, RoomError, StateCondition};
+use weft_room_api::{NewEvent, RoomError, StateCondition};
 use weft_wire::{
     Role,
     rest::{Member, MemberList, MemberState, SetRole},

@@ -4,7 +4,7 @@ use ruma::{OwnedUserId, UserId, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
 use weft_dag::StateView;
 use weft_http::errors::{ApiError, ApiResult};
-use weft_room::StateCondition;
+use weft_room_api::StateCondition;
 use weft_wire::{Role, event_types};
 
 use super::failures;

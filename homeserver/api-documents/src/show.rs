@@ -7,7 +7,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
 };
-use weft_room::NewEvent;
+use weft_room_api::NewEvent;
 use weft_wire::rest::{Document, PatchDocument};
 
 use super::{

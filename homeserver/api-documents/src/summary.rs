@@ -1,5 +1,5 @@
 //! Titles and inviters, read from a room's state or from stripped state. What lists show of documents is in the indexes
-//! ([`weft_room::Reader::documents_of`]).
+//! ([`weft_room_read::Reader::documents_of`]).
 
 use ruma::UserId;
 use serde::Deserialize;

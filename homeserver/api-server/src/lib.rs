@@ -39,7 +39,8 @@ use weft_federation::{
     inbound::{InboundHandler, Transactions},
     outbox::Sender,
 };
-use weft_room::{Reader, Rooms};
+use weft_room::Rooms;
+use weft_room_read::Reader;
 
 use signed::Signed;
 use weft_http::public_rooms::PublicRooms;

@@ -12,7 +12,7 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::Answer,
 };
-use weft_room::StateIds;
+use weft_room_api::StateIds;
 
 use super::{ServerPorts, Signed, acl};
 

@@ -14,7 +14,7 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::Answer,
 };
-use weft_room::{Template, TemplateKind};
+use weft_room_api::{Template, TemplateKind};
 
 use super::{ServerPorts, Signed, acl};
 

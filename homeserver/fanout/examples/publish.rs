@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use ruma::{device_id, room_id, user_id};
 use weft_fanout::{Change, Fanout, RoomSubscription};
-use weft_room::{ChangeBus, ConnectionId, Incarnation, Interest, LiveEdit, LocalBus, RoomChange};
+use weft_room_api::{ChangeBus, ConnectionId, Incarnation, Interest, LiveEdit, LocalBus, RoomChange};
 use weft_store::Lane;
 
 const COMMITS: u64 = 50_000;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
-use weft_room::{Clock, ConnectionId};
+use weft_room_api::{Clock, ConnectionId};
 use weft_wire::{
     awareness::{AwarenessEdu, AwarenessError, check_client_id, check_state},
     event_types::AWARENESS_EDU,

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use weft_room::ConnectionId;
+use weft_room_api::ConnectionId;
 use weft_wire::live::{plain, sync::SyncMessage};
 
 /// An edit that is on disk.

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ruma::{OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use serde_json::json;
-use weft_room::{Clock, Reader, Unavailable};
+use weft_room_api::{Clock, Unavailable};
+use weft_room_read::Reader;
 use weft_store::{
     CommitError, ReadError, Store,
     tables::receipts::{RECEIPT_STREAM, RECEIPTS},

@@ -11,7 +11,7 @@ use std::{
 
 use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::sync::watch;
-use weft_room::{Changes, ConnectionId, Delivery, Missed, RoomChange};
+use weft_room_api::{Changes, ConnectionId, Delivery, Missed, RoomChange};
 use weft_store::Lane;
 use weft_wire::live::awareness::Entry;
 
@@ -241,7 +241,7 @@ impl Fanout {
 mod tests {
     use bytes::Bytes;
     use ruma::{device_id, room_id, user_id};
-    use weft_room::{ChangeBus as _, Incarnation, Interest, LiveEdit, LocalBus};
+    use weft_room_api::{ChangeBus as _, Incarnation, Interest, LiveEdit, LocalBus};
     use weft_wire::limits::MAX_QUEUE_PER_SOCKET;
 
     use super::*;

@@ -13,7 +13,7 @@ use std::{
 use futures_util::future::join_all;
 use ruma::{DeviceId, OwnedServerName, OwnedUserId, ServerName, UserId, presence::PresenceState};
 use serde_json::{Map, Value, json};
-use weft_room::Clock;
+use weft_room_api::Clock;
 use weft_wire::{
     limits::MAX_PRESENCE_PER_ANSWER,
     presence::{PresenceEntry, short_enough},

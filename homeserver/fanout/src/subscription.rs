@@ -10,7 +10,7 @@ use std::{
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use tokio::sync::Notify;
-use weft_room::ConnectionId;
+use weft_room_api::ConnectionId;
 use weft_wire::{
     limits::{MAX_QUEUE_BYTES_PER_SOCKET, MAX_QUEUE_PER_SOCKET},
     live::awareness::Entry,

@@ -12,7 +12,7 @@ use std::{
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, directory::Filter, events::room::history_visibility::HistoryVisibility};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
-use weft_room::Reader;
+use weft_room_read::Reader;
 use weft_store::VisiblePositions;
 
 use crate::errors::{ApiError, ApiResult};

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 use weft_accounts::Session;
 use weft_fanout::{Change, Joined, RoomSubscription};
-use weft_room::{ConnectionId, Edit, EditOutcome, EditRefusal, Partly, RoomError};
+use weft_room_api::{ConnectionId, Edit, EditOutcome, EditRefusal, Partly, RoomError};
 use weft_wire::{
     limits::MAX_AWARENESS_PER_SECOND,
     live::{

@@ -32,7 +32,8 @@ use axum::{Router, routing::get};
 use weft_accounts::Accounts;
 use weft_fanout::{Awareness, Fanout, MembershipView};
 use weft_http::text_reads::TextReads;
-use weft_room::{ConnectionId, Incarnation, Rooms};
+use weft_room::Rooms;
+use weft_room_api::{ConnectionId, Incarnation};
 
 /// The services that a live socket uses.
 #[derive(Clone)]

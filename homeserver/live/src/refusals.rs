@@ -1,7 +1,7 @@
 //! Notices for users about the parts of their edits that were not accepted, by the rules of `spec/docs/admission.md`.
 
 use ruma::OwnedUserId;
-use weft_room::{LimitExceeded, RefusedContent};
+use weft_room_api::{LimitExceeded, RefusedContent};
 use weft_wire::live::notice::{Notice, RefusedBlock};
 
 /// Content that was replaced by a deletion: one notice for each rule.

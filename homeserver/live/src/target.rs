@@ -2,7 +2,8 @@
 
 use ruma::{OwnedRoomId, RoomAliasId, RoomId, events::room::member::MembershipState};
 use weft_accounts::{AuthError, Session};
-use weft_room::{Access, RoomError};
+use weft_room_api::RoomError;
+use weft_room_read::Access;
 use weft_wire::live::close::{self, Close};
 
 use super::LivePorts;

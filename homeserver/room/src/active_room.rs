@@ -19,6 +19,8 @@ use weft_dag::{
     event_flags, extremities,
     groups::MAX_HOPS,
 };
+use weft_room_api::Unavailable;
+use weft_room_read::{Access, Reader, damaged};
 use weft_store::{
     Batch,
     tables::rooms::{
@@ -28,12 +30,10 @@ use weft_store::{
 use weft_wire::{event_types, limits::MAX_CITED_EXTREMITIES};
 
 use crate::{
-    Access, Reader, Unavailable,
     dispute::Dispute,
     document::{OpenText, PointOfText},
     indexes::Indexes,
     pending_commit::{PendingCommit, Write},
-    reader::damaged,
     witness,
     work_out::UnderWay,
 };

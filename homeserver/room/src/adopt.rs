@@ -1,23 +1,22 @@
 //! Adopts a room that this server has just joined through another server.
 
 use std::sync::Arc;
+use weft_dag::order::{Links, order};
 
 use bytes::Bytes;
 use ruma::{EventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId};
 use serde::{Deserialize, Serialize};
 use weft_dag::{Pdu, RoomVersion, StateMap, StateView, Verdict, Verified};
+use weft_room_api::{AdoptRefusal, JoinedRoom, RoomCommand, RoomError, Unavailable};
 use weft_wire::event_types;
 
 use crate::{
-    AdoptRefusal, RoomError, Rooms, Unavailable,
+    Rooms,
     active_room::{ActiveRoom, Extremity, room_type},
-    command::RoomCommand,
-    event_forms::JoinedRoomForm,
     ingest::{
         decide::{Undecided, decide, decide_outlier, is_settled},
         graph::{Graph as _, Incoming},
         merge_session::MergeSession,
-        order::{Links, order},
     },
     mailbox::Reply,
     pending_commit::PendingCommit,
@@ -25,24 +24,6 @@ use crate::{
     tally::Tally,
     worker::Worker,
 };
-
-/// The answer to a join, with every event's signatures checked.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(into = "JoinedRoomForm", try_from = "JoinedRoomForm")]
-pub struct JoinedRoom {
-    /// The room's version.
-    pub version: RoomVersionId,
-    /// The state before the join.
-    pub state: Vec<Verified>,
-    /// The auth chain of that state.
-    pub auth_chain: Vec<Verified>,
-    /// The join.
-    pub event: Verified,
-    /// The server that answered.
-    pub resident: OwnedServerName,
-    /// The document as a snapshot of that server: shown at once, checked against the events afterwards.
-    pub snapshot: Option<Bytes>,
-}
 
 impl Rooms {
     /// Adopts a room that was joined through another server: every event of its state and of the auth chain is checked

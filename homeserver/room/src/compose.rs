@@ -6,8 +6,9 @@ use std::sync::Arc;
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedUserId};
 use serde_json::{Map, Value};
 use weft_dag::{BuildError, Draft, EventMap, Pdu, Placement, Signer, Verdict, auth_types};
+use weft_room_api::{EventRefusal, RoomError};
 
-use crate::{EventRefusal, RoomError, active_room::ActiveRoom};
+use crate::active_room::ActiveRoom;
 
 /// The content of a new event; the room and its position follow from the room.
 #[derive(Debug, Clone)]

@@ -2,12 +2,13 @@
 //! is involved; so each batch has a fence on what it was decided by.
 
 use ruma::{RoomAliasId, RoomId, UserId, events::room::member::MembershipState};
+use weft_room_api::{DirectoryRefusal, RoomError, Unavailable};
 use weft_store::{
     Batch, CommitError,
     tables::rooms::{ALIASES, AliasRow, MEMBERSHIP, MembershipRow, PUBLIC_ROOMS, ROOM_ALIASES},
 };
 
-use crate::{DirectoryRefusal, RoomError, Rooms, Unavailable};
+use crate::Rooms;
 
 /// Attempts to read and write a row that changes concurrently.
 const MAX_ATTEMPTS: usize = 8;

@@ -17,10 +17,12 @@ use weft_store::{
     tables::documents::{DISPUTED_ROOMS, DisputeRow},
 };
 
+use weft_room_api::Unavailable;
+use weft_room_read::Reader;
 use weft_wire::{event_types, witness};
 
 use crate::{
-    Reader, Rooms, Unavailable,
+    Rooms,
     active_room::{ActiveRoom, Extremity},
     mailbox::LocalCommand,
     pending_commit::PendingCommit,

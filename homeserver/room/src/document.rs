@@ -17,6 +17,8 @@ use weft_convergence::admission::{Owners, Past};
 use weft_crdt::{
     Admission, Bounds, ClientId, Document, Refusal, Refused, StateVector, Update, admit_within, take_live,
 };
+use weft_room_api::{EditRefusal, RoomError, Unavailable};
+use weft_room_read::{Reader, damaged, vector_row};
 use weft_store::{
     Batch,
     tables::documents::{
@@ -26,12 +28,7 @@ use weft_store::{
 };
 use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNAL_ENTRIES};
 
-use crate::{
-    EditRefusal, Reader, RoomError, Unavailable,
-    published::TextChange,
-    reader::{damaged, vector_row},
-    seal::PendingEdit,
-};
+use crate::{published::TextChange, seal::PendingEdit};
 
 use self::{
     admitted::parse,

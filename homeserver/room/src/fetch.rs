@@ -25,6 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weft_dag::{StateMap, Verified};
+use weft_room_api::{Lacks, Unavailable};
 use weft_store::tables::rooms::STAGING;
 
 use self::{
@@ -33,9 +34,8 @@ use self::{
     sight::Sight,
 };
 use crate::{
-    Unavailable,
     background::Outward,
-    ingest::{Fetched, Lacks, Portion, Want},
+    ingest::{Fetched, Portion, Want},
     mailbox::LocalCommand,
     staging::{EVENTS_PER_COMMIT, read_row},
 };

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use ruma::{OwnedRoomId, RoomId};
 use tokio::runtime::{Handle, RuntimeFlavor};
+use weft_room_api::Unavailable;
 use weft_store::{
     Batch,
     tables::{documents::DISPUTED_ROOMS, rooms::INCOMPLETE_ROOMS},
 };
 
 use crate::{
-    Unavailable,
     document::{FoldJob, Folded, RunId},
     mailbox::{LocalCommand, LocalReply},
     pending_commit::PendingCommit,

@@ -9,7 +9,6 @@ pub(crate) mod decide;
 pub(crate) mod graph;
 pub(crate) mod merge_session;
 mod missing;
-pub(crate) mod order;
 mod pruned;
 mod redactions;
 pub(crate) mod state_reset;
@@ -23,16 +22,17 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+use weft_dag::order::{Links, order};
 
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName};
 use weft_dag::{Authorized, StateMap, Verified};
+use weft_room_api::{Lacks, Unavailable};
 
 use self::{
     decide::{Undecided, decide, decide_outlier, is_settled},
     graph::{Graph, Incoming},
-    order::{Links, order},
 };
-use crate::{Unavailable, tally::Tally};
+use crate::tally::Tally;
 
 /// How long an event waits for missing `prev_events` or auth events before it is dropped, milliseconds. It is fetched
 /// again when an event that can be persisted references it.
@@ -49,26 +49,6 @@ pub(crate) struct Staged {
     pub(crate) received_at: MilliSecondsSinceUnixEpoch,
     /// The event.
     pub(crate) event: Verified,
-}
-
-/// What is missing to decide about an event.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub enum Lacks {
-    /// Some of its `prev_events`.
-    Prev,
-    /// These auth events, of the event or of the states before it.
-    Auth(Vec<OwnedEventId>),
-}
-
-impl Lacks {
-    /// `None` if there is nothing to fetch.
-    pub(crate) fn of(undecided: &Undecided) -> Option<Self> {
-        match undecided {
-            Undecided::Prev(_) => Some(Self::Prev),
-            Undecided::Auth(ids) => Some(Self::Auth(ids.clone())),
-            Undecided::Unresolvable(_) | Undecided::Unavailable(_) => None,
-        }
-    }
 }
 
 /// A staged event that needs something to be fetched.

@@ -8,9 +8,10 @@ mod handlers;
 
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedRoomId, RoomId};
 use weft_clock::millis;
+use weft_room_api::Unavailable;
 use weft_store::{Batch, CommitError, Lane, Store, tables::jobs::JOBS};
 
-use crate::{Unavailable, registry::Shared};
+use crate::registry::Shared;
 
 pub(crate) use handlers::start;
 

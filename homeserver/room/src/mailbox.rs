@@ -7,11 +7,10 @@
 use ruma::OwnedUserId;
 use tokio::sync::oneshot;
 use weft_dag::Verified;
+use weft_room_api::{ConnectionId, EditOutcome, Lacks, RoomError, RoomReply, RoutedCommand, Unavailable};
 use weft_store::Batch;
 
 use crate::{
-    ConnectionId, EditOutcome, RoomError, Unavailable,
-    command::{Lacks, RoomReply, RoutedCommand},
     document::{AdmittedUpdate, CopiedPast, Folded, RunId},
     ingest::Portion,
     work_out::WorkedOut,

@@ -8,15 +8,17 @@ use ruma::{
 };
 use serde::{Deserialize, Serialize};
 use weft_dag::{Draft, Pdu, Placement, StateMap, Verdict, Verified, extremities};
+use weft_room_api::{
+    Accepted, JoinAnswer, Lacks, MembershipRefusal, NewEvent, RoomCommand, RoomError, SignedMembership, Template,
+    TemplateKind, Unavailable, UnsignedEvent,
+};
+use weft_room_read::Reader;
 
 use crate::{
-    MembershipRefusal, NewEvent, Reader, RoomError, Rooms, Unavailable,
+    Rooms,
     active_room::ActiveRoom,
-    command::{RoomCommand, UnsignedEvent},
-    event_forms::{JoinAnswerForm, SignedMembershipForm},
     fetch,
     ingest::{
-        Lacks,
         decide::{Undecided, decide, is_settled},
         graph::{Graph as _, Incoming},
         merge_session::MergeSession,
@@ -26,40 +28,6 @@ use crate::{
     pending_commit::PendingCommit,
     worker::Worker,
 };
-
-/// The requested membership.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum TemplateKind {
-    /// `join`
-    Join,
-    /// `leave`
-    Leave,
-    /// `knock`
-    Knock,
-}
-
-/// A request for an event to sign.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Template {
-    /// A user of the requesting server.
-    pub user: OwnedUserId,
-    /// The membership.
-    pub kind: TemplateKind,
-}
-
-/// The answer to send_join.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(into = "JoinAnswerForm", try_from = "JoinAnswerForm")]
-pub struct JoinAnswer {
-    /// The room's version.
-    pub version: RoomVersionId,
-    /// The event; with this server's signature if the join is restricted and a user of this server authorises it.
-    pub event: Arc<Pdu>,
-    /// The state before it.
-    pub state: Vec<Arc<Pdu>>,
-    /// The auth chain of that state and of the event.
-    pub auth_chain: Vec<Arc<Pdu>>,
-}
 
 impl Rooms {
     /// An unsigned membership event for another server to complete and sign.
@@ -107,35 +75,6 @@ impl Rooms {
             reason: "the events that it depends on are not available".to_owned(),
         }
         .into())
-    }
-}
-
-/// A membership event that another server signed, and what is needed to decide about it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(into = "SignedMembershipForm", try_from = "SignedMembershipForm")]
-pub struct SignedMembership {
-    /// The room's version.
-    pub version: RoomVersionId,
-    /// The server that sent it.
-    pub origin: OwnedServerName,
-    /// The event.
-    pub event: Verified,
-    /// The remote state before it, if that was fetched.
-    pub remote_state: Option<StateMap>,
-}
-
-/// The worker's answer about a membership event that another server signed.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub enum Accepted {
-    /// It is persisted.
-    Yes(Box<JoinAnswer>),
-    /// Something must be fetched first; the reason is the answer if it isn't available.
-    Lacks(Lacks, String),
-}
-
-impl From<JoinAnswer> for Accepted {
-    fn from(answer: JoinAnswer) -> Self {
-        Self::Yes(Box::new(answer))
     }
 }
 
@@ -302,11 +241,7 @@ impl Worker {
         }
         let is_remote = remote_state.is_some();
         let decided = decide(&session, event, remote_state, Some(session.current())).await;
-        if let Some((lacks, error)) = decided
-            .as_ref()
-            .err()
-            .and_then(|error| Some((Lacks::of(error)?, error)))
-        {
+        if let Some((lacks, error)) = decided.as_ref().err().and_then(|error| Some((error.lacks()?, error))) {
             return Ok(Accepted::Lacks(lacks, error.to_string()));
         }
         let (authorized, before) = decided.map_err(undecided)?;

@@ -12,6 +12,8 @@ use ruma::{
 };
 use serde_json::{Value, json};
 use weft_dag::{Pdu, Verified, stripped};
+use weft_room_api::{OutOfBandRefusal, RoomChange, RoomError, Unavailable};
+use weft_room_read::{Reader, RoomMembership};
 use weft_store::{
     Batch, CommitError,
     tables::rooms::{
@@ -20,7 +22,7 @@ use weft_store::{
 };
 use weft_wire::limits;
 
-use crate::{OutOfBandRefusal, Reader, RoomChange, RoomError, RoomMembership, Rooms, Unavailable};
+use crate::Rooms;
 
 /// The order in which stripped state is kept if not all of it fits.
 const STRIPPED_ORDER: [&str; 7] = [
@@ -273,33 +275,6 @@ impl Rooms {
             Ok(()) | Err(CommitError::Fence { .. }) => Ok(open),
             Err(error) => Err(error.into()),
         }
-    }
-}
-
-impl Reader {
-    /// The row of a user's open invitation or knock for a room that this server is not in.
-    ///
-    /// # Errors
-    /// When the store can't be read.
-    pub async fn outside(&self, user: &UserId, room: &RoomId) -> Result<Option<OutOfBandRow>, Unavailable> {
-        Ok(self.store().get(&OUT_OF_BAND, &(user, room)).await?)
-    }
-
-    /// What clients receive of a room that this server is not in: the stripped state of an invitation or a knock, or
-    /// the leave that ended it. Empty for a room that this server is in.
-    ///
-    /// # Errors
-    /// When the store can't be read.
-    pub async fn out_of_band_state(
-        &self,
-        user: &UserId,
-        entry: &RoomMembership,
-    ) -> Result<Vec<Raw<Value>>, Unavailable> {
-        if !entry.row.stripped.is_empty() {
-            return Ok(entry.row.stripped.clone());
-        }
-        let state = self.store().get(&OUT_OF_BAND_STATE, &(user, &entry.room)).await?;
-        Ok(state.map(|state| state.0).unwrap_or_default())
     }
 }
 

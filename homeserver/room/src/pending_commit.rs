@@ -14,6 +14,8 @@ use ruma::{
     OwnedUserId, RoomId, RoomVersionId, ServerName, TransactionId, UserId, events::room::member::MembershipState,
 };
 use weft_dag::{Pdu, StateKey, event_flags};
+use weft_room_api::{CommittedEvent, LiveEdit, RoomChange, Unavailable};
+use weft_room_read::order_of;
 use weft_store::{
     Batch, CommitError, Lane, Positions,
     tables::{
@@ -29,11 +31,9 @@ use weft_store::{
 use weft_wire::event_types;
 
 use crate::{
-    CommittedEvent, LiveEdit, RoomChange, Unavailable,
     ingest::Want,
     jobs::{JobChange, RoomJob},
     mailbox::Reply,
-    reader::order_of,
     relations,
 };
 

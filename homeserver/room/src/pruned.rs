@@ -11,10 +11,11 @@ use std::{collections::BTreeMap, time::Duration};
 use ruma::{OwnedEventId, OwnedServerName, RoomId};
 use weft_dag::{RoomVersion, Verified};
 use weft_jobs::Outcome;
+use weft_room_api::Unavailable;
 use weft_store::tables::rooms::PRUNED_UPDATES;
 use weft_wire::{limits::MAX_EVENT_IDS_PER_REQUEST, witness};
 
-use crate::{Unavailable, background::Outward, mailbox::LocalCommand, peer_selection::select_peers};
+use crate::{background::Outward, mailbox::LocalCommand, peer_selection::select_peers};
 
 /// Servers that are tried in one attempt. The next attempt begins with the next ones.
 const MAX_SERVERS: usize = 8;

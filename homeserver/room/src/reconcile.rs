@@ -18,9 +18,9 @@ use tokio::time::Instant;
 use weft_clock::millis;
 use weft_dag::Pdu;
 use weft_jobs::{Job, Outcome};
+use weft_room_api::Unavailable;
 
 use crate::{
-    Unavailable,
     ingest::{
         merge_session::MergeSession,
         unconfirmed::{UnconfirmedExtremities, unconfirmed_extremities},

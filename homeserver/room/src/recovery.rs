@@ -5,9 +5,10 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use ruma::{OwnedRoomId, RoomId};
 use weft_jobs::Outcome;
+use weft_room_api::{RoomCommand, Unavailable};
 use weft_store::tables::{documents::JOURNALED_ROOMS, rooms::STAGED_ROOMS};
 
-use crate::{Rooms, Unavailable, command::RoomCommand, jobs, mailbox::LocalCommand, registry::Shared};
+use crate::{Rooms, jobs, mailbox::LocalCommand, registry::Shared};
 
 /// Rooms that are recovered at a time: enough to share commits, few enough to limit memory.
 const AT_ONCE: usize = 16;

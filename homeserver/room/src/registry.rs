@@ -15,10 +15,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weft_budget::{DailyBudget, Overspent};
+use weft_room_api::{ChangeBus, Clock, Identity, Unavailable};
+use weft_room_read::Reader;
 use weft_store::{Lane, Store};
 
 use crate::{
-    ChangeBus, Clock, Identity, Reader, RoomConfig, Unavailable,
+    RoomConfig,
     background::Background,
     edit::LargeEdits,
     mailbox::{Command, LocalCommand, Reply},

@@ -7,11 +7,9 @@ use std::sync::Arc;
 
 use ruma::{OwnedEventId, UserId};
 use weft_dag::Pdu;
+use weft_room_api::{NewEvent, RoomError, Unavailable};
 
-use crate::{
-    NewEvent, RoomError, Unavailable, active_room::ActiveRoom, pending_commit::PendingCommit, send::Cause,
-    worker::Worker,
-};
+use crate::{active_room::ActiveRoom, pending_commit::PendingCommit, send::Cause, worker::Worker};
 
 impl Worker {
     /// Sends a membership event of a local sender again; `None` if the sender may no longer send it.

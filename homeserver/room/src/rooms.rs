@@ -5,16 +5,17 @@ use std::{sync::Arc, time::Duration};
 use ruma::{OwnedUserId, RoomId};
 use weft_budget::{DailyBudget, StoredBudget};
 use weft_jobs::{JobWaker, KindFigures, Scheduler};
+use weft_room_api::{Identity, Ports, RoomCommand, RoomError, RoomReply, RoomRouter, Unavailable};
+use weft_room_read::Reader;
 use weft_store::Store;
 use weft_wire::limits::{MAX_EVENT_BYTES_PER_USER_AND_DAY, MAX_STAGED_BYTES_PER_ROOM};
 
 use crate::{
-    Identity, InvitationBounds, Ports, Reader, RoomError, Unavailable,
+    InvitationBounds,
     background::{Outward, Tasks},
-    command::{RoomCommand, RoomReply},
     jobs,
     registry::Shared,
-    router::{LocalRouter, RoomRouter},
+    router::LocalRouter,
 };
 
 /// Calls of a room that moves between processes. A move takes a fraction of a second.

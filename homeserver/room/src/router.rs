@@ -1,7 +1,7 @@
-//! Finds the process that serves a room. Everything outside of a room's own tasks reaches the room through it.
+//! Calls the rooms that this process serves. Everything outside of a room's own tasks reaches the room through it.
 //!
 //! Today one process serves all rooms. A router to other processes implements the same trait; the callers repeat a
-//! command that it answers with [`Unavailable::Moved`](crate::Unavailable::Moved). Must not decide about commands.
+//! command that it answers with [`Unavailable::Moved`]. Must not decide about commands.
 
 use std::sync::Arc;
 
@@ -9,27 +9,17 @@ use async_trait::async_trait;
 use ruma::{RoomId, events::room::member::MembershipState};
 use tokio::sync::oneshot;
 use weft_crdt::StateVector;
+use weft_room_api::{
+    CurrentText, Edit, EditOutcome, RoomCommand, RoomError, RoomHint, RoomReply, RoomRouter, RoutedCommand, Unavailable,
+};
 
 use crate::{
-    CurrentText, Edit, EditOutcome, RoomError, Unavailable,
-    command::{RoomCommand, RoomHint, RoomReply, RoutedCommand},
     edit::{self, LARGE_EDIT_BYTES},
     mailbox::{Command, LocalCommand},
     published::Readable,
     registry::Shared,
     stored_text::{stored_text, stored_vector},
 };
-
-/// The way to the rooms of this server, wherever they are served.
-#[async_trait]
-pub trait RoomRouter: Send + Sync + 'static {
-    /// Gives a command to a room and waits for its answer. `Moved` if the process that was called doesn't serve the
-    /// room (any more): it has then done nothing.
-    async fn call(&self, room: &RoomId, command: RoutedCommand) -> Result<RoomReply, RoomError>;
-
-    /// Gives a room a hint that may be lost. Returns at once; may be called for each EDU.
-    fn hint(&self, room: &RoomId, hint: RoomHint);
-}
 
 /// The rooms that this process serves: all of them.
 pub(crate) struct LocalRouter(pub(crate) Arc<Shared>);

@@ -8,10 +8,10 @@
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, OwnedEventId};
 use weft_convergence::admission::{Judgement, judge};
+use weft_room_api::{EventRefusal, RoomError, Unavailable};
 use weft_wire::{event_types, update::UpdateContent};
 
 use crate::{
-    EventRefusal, RoomError, Unavailable,
     active_room::ActiveRoom,
     compose::{ProtoEvent, canonical},
     mailbox::Reply,

@@ -12,18 +12,19 @@ use serde_json::{Map, Value};
 use weft_convergence::admission::{Judgement, judge};
 use weft_crdt::Update;
 use weft_dag::{Pdu, event_flags, redact, stripped};
+use weft_room_api::{
+    EventRefusal, LiveEdit, NewEvent, RoomCommand, RoomError, StateCondition, Unavailable, UnsentEvent,
+};
+use weft_room_read::{StoredEvent, damaged};
 use weft_store::tables::rooms::{EVENT_TXN, EVENTS, EventRow, REDACTED_BY, SENT_REQUESTS, SentRequest, TRANSACTIONS};
 use weft_wire::{event_types, update::UpdateContent, witness};
 
 use crate::{
-    EventRefusal, LiveEdit, RoomError, Rooms, Unavailable,
+    Rooms,
     active_room::ActiveRoom,
-    command::RoomCommand,
     compose::{ProtoEvent, canonical},
-    event_forms::UnsentForm,
     mailbox::Reply,
     pending_commit::{PendingCommit, Transaction},
-    reader::{StoredEvent, damaged},
     sealing::with_names,
     worker::Worker,
 };
@@ -34,53 +35,11 @@ const KEEP_REQUESTS_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// Old requests that are deleted with each new one.
 const DELETED_PER_REQUEST: usize = 4;
 
-/// An event to send.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct NewEvent {
-    /// A user of this server.
-    pub sender: OwnedUserId,
-    /// Event type.
-    pub kind: String,
-    /// State key; None for message events.
-    pub state_key: Option<String>,
-    /// Content.
-    pub content: Map<String, Value>,
-    /// The event that an `m.room.redaction` redacts.
-    pub redacts: Option<OwnedEventId>,
-    /// Device and transaction id: the same pair gives the same event id, also after a restart.
-    pub txn: Option<(OwnedDeviceId, OwnedTransactionId)>,
-    /// The event's time; now where absent.
-    pub timestamp: Option<MilliSecondsSinceUnixEpoch>,
-}
-
 /// Who causes an event: only what users send is charged to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cause {
     User,
     Server,
-}
-
-/// A state entry as a caller read it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StateCondition {
-    /// Event type.
-    pub kind: String,
-    /// State key.
-    pub state_key: String,
-    /// The event; `None` if there is none.
-    pub event: Option<OwnedEventId>,
-}
-
-/// An event that is signed and allowed but not persisted: an invitation that another server must sign.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(into = "UnsentForm", try_from = "UnsentForm")]
-pub struct UnsentEvent {
-    /// The room's version.
-    pub version: RoomVersionId,
-    /// The signed event.
-    pub event: Arc<Pdu>,
-    /// Stripped state for the invited user.
-    pub stripped: Vec<Value>,
 }
 
 impl Rooms {

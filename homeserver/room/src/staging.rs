@@ -15,6 +15,7 @@ use futures_util::future::{join, try_join, try_join_all};
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt};
 use tracing::Instrument as _;
 use weft_dag::{RoomVersion, Unchecked, Verified};
+use weft_room_api::{Lacks, LimitExceeded, RoomCommand, RoomError, Unavailable};
 use weft_store::{
     Batch, CommitError,
     tables::rooms::{STAGED_ROOMS, STAGING, StagedMark, StagedRow},
@@ -22,10 +23,9 @@ use weft_store::{
 use weft_wire::limits::{MAX_STAGED_EVENTS_PER_ROOM, STAGING_RETRY_SECONDS};
 
 use crate::{
-    LimitExceeded, RoomError, Rooms, Unavailable,
-    command::RoomCommand,
+    Rooms,
     ingest::{
-        Ingest, IngestReport, Lacks, Portion, Staged, Want,
+        Ingest, IngestReport, Portion, Staged, Want,
         merge_session::MergeSession,
         state_reset::resets,
         unconfirmed::{UnconfirmedExtremities, unconfirmed_extremities},

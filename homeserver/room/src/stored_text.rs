@@ -6,6 +6,8 @@
 
 use bytes::Bytes;
 use ruma::RoomId;
+use weft_room_api::Unavailable;
+use weft_room_read::Reader;
 use weft_store::{
     Store,
     tables::{
@@ -14,7 +16,7 @@ use weft_store::{
     },
 };
 
-use crate::{Reader, Unavailable, document::text_of};
+use crate::document::text_of;
 
 /// Updates after the snapshot that are merged into it for a reader. The worker loads a text with more of them, so that
 /// only the first of several readers waits for it.

@@ -15,6 +15,7 @@ use serde_json::Map;
 use weft_clock::millis;
 use weft_dag::Pdu;
 use weft_jobs::{Job, Outcome};
+use weft_room_api::{NewEvent, RoomError, Unavailable};
 use weft_store::Store;
 use weft_wire::{
     event_types,
@@ -22,7 +23,6 @@ use weft_wire::{
 };
 
 use crate::{
-    NewEvent, RoomError, Unavailable,
     active_room::ActiveRoom,
     jobs::{JobChange, RoomJob},
     mailbox::{LocalCommand, LocalReply},

@@ -14,12 +14,11 @@ use tokio::{
 };
 use tracing::Instrument as _;
 use weft_dag::Signer;
+use weft_room_api::{RoomCommand, RoomError, RoomReply, RoutedCommand, Unavailable};
 use weft_store::CommitError;
 
 use crate::{
-    RoomError, Unavailable,
     active_room::ActiveRoom,
-    command::{RoomCommand, RoomReply, RoutedCommand},
     document::OpenText,
     mailbox::{Command, LocalCommand, Reply},
     pending_commit::PendingCommit,

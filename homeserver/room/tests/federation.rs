@@ -42,10 +42,9 @@ mod witness;
 use ruma::{OwnedEventId, RoomId, RoomVersionId, events::room::member::MembershipState};
 use serde_json::json;
 use weft_dag::{RoomVersion, Verified, testing::object};
-use weft_room::{
-    AdoptRefusal, Direction, EditRefusal, JoinedRoom, MembershipRefusal, OutOfBandMembership, RoomError, Template,
-    TemplateKind, Types,
-};
+use weft_room::OutOfBandMembership;
+use weft_room_api::{AdoptRefusal, EditRefusal, JoinedRoom, MembershipRefusal, RoomError, Template, TemplateKind};
+use weft_room_read::{Direction, Types};
 use weft_store::{
     engine::Op,
     memory::{Fault, Tail},
@@ -625,7 +624,13 @@ async fn a_forged_snapshot_is_replaced_by_the_text_of_the_events() {
     let b = net.rooms("b.example");
     let page = b
         .reader()
-        .timeline(&room, None, weft_room::Direction::Forward, weft_room::Types::All, 100)
+        .timeline(
+            &room,
+            None,
+            weft_room_read::Direction::Forward,
+            weft_room_read::Types::All,
+            100,
+        )
         .await
         .unwrap();
     let orders: Vec<i64> = page.events.iter().map(|event| event.order).collect();

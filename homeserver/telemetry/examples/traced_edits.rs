@@ -9,8 +9,9 @@ use bytes::Bytes;
 use ruma::{owned_user_id, server_name};
 use tracing_subscriber::{Registry, filter::LevelFilter, layer::SubscriberExt as _};
 use weft_dag::testing;
-use weft_room::{
-    ConnectionId, CreateRoom, Edit, Incarnation, LocalBus, Ports, RoomConfig, Rooms, SystemClock,
+use weft_room::{RoomConfig, Rooms};
+use weft_room_api::{
+    ConnectionId, CreateRoom, Edit, Incarnation, LocalBus, Ports, SystemClock,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{Store, memory::MemoryDisk};

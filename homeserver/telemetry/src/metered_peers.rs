@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 use tracing::{Instrument as _, Span};
 use weft_dag::{RoomVersion, Verified};
-use weft_room::{PeerError, Peers, StateIds};
+use weft_room_api::{PeerError, Peers, StateIds};
 
 use crate::{Metrics, calls::Calls};
 

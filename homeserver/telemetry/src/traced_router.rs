@@ -5,7 +5,7 @@ use std::{pin::Pin, sync::Arc};
 
 use ruma::RoomId;
 use tracing::Instrument as _;
-use weft_room::{RoomError, RoomHint, RoomReply, RoomRouter, RoutedCommand};
+use weft_room_api::{RoomError, RoomHint, RoomReply, RoomRouter, RoutedCommand};
 
 use crate::traces::current_context;
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
 use serde_json::Value;
 use weft_fanout::{EduSink, Member, MembershipView};
-use weft_room::Reader;
+use weft_room_read::Reader;
 
 /// Sends no EDU.
 #[derive(Debug, Clone, Copy, Default)]

@@ -8,8 +8,9 @@ use weft_accounts::{Accounts, NewAccount, PasswordCost};
 use weft_clock::{Clock, SystemClock};
 use weft_dag::Signer;
 use weft_fanout::{Fanout, MembershipView};
-use weft_room::{
-    ChangeBus, CreateRoom, Identity, Interest, LocalBus, NewEvent, Peers, Ports, RoomConfig, Rooms,
+use weft_room::{RoomConfig, Rooms};
+use weft_room_api::{
+    ChangeBus, CreateRoom, Identity, Interest, LocalBus, NewEvent, Peers, Ports,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{OpenOptions, Store, memory::MemoryDisk};

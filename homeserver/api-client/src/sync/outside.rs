@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use weft_dag::stripped;
 use weft_http::errors::ApiResult;
-use weft_room::RoomMembership;
+use weft_room_read::RoomMembership;
 
 use super::{
     IgnoredUsers, SyncRequest,

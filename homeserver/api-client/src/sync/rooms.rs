@@ -6,7 +6,7 @@ use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _, future::tr
 use ruma::{OwnedEventId, OwnedRoomId, events::room::member::MembershipState};
 use weft_accounts::AccountDataChange;
 use weft_http::errors::ApiResult;
-use weft_room::RoomMembership;
+use weft_room_read::RoomMembership;
 use weft_store::{Lane, Lanes};
 
 use super::{

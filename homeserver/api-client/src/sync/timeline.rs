@@ -10,7 +10,7 @@ use std::{
 use ruma::{EventId, RoomId};
 use weft_dag::{Pdu, StateMap};
 use weft_http::errors::ApiResult;
-use weft_room::TimelineEvent;
+use weft_room_read::TimelineEvent;
 use weft_wire::limits::MAX_SYNC_TIMELINE_EVENTS;
 
 use super::{SyncRequest, rooms::Span};

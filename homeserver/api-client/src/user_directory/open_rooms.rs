@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use ruma::OwnedRoomId;
 use tokio::sync::Mutex;
 use weft_http::errors::ApiResult;
-use weft_room::Reader;
+use weft_room_read::Reader;
 use weft_store::VisiblePositions;
 use weft_wire::limits::MAX_ROOMS_SEARCHED_FOR_USERS;
 

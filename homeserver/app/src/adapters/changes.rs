@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use weft_federation::outbox::{OutboxStore, Sender};
-use weft_room::{Changes, Delivery};
+use weft_room_api::{Changes, Delivery};
 
 /// Wakes the sender for each change until the bus is closed.
 pub(crate) async fn wake_sender(mut changes: Changes, sender: Sender, outbox: Arc<dyn OutboxStore>) {
@@ -34,7 +34,7 @@ mod tests {
     use tokio::sync::mpsc;
     use weft_federation::SystemClock;
     use weft_federation::outbox::{OutboxError, Retry, Row, SenderConfig, Transport, queue::SendFailure};
-    use weft_room::{ChangeBus as _, Interest, LiveEdit, LocalBus, RoomChange};
+    use weft_room_api::{ChangeBus as _, Interest, LiveEdit, LocalBus, RoomChange};
     use weft_store::Lane;
 
     use super::*;

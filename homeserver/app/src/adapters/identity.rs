@@ -5,7 +5,7 @@ use std::sync::Arc;
 use ruma::ServerName;
 use weft_dag::Signer;
 use weft_federation::KeyRing;
-use weft_room::Identity;
+use weft_room_api::Identity;
 
 /// Implements the rooms' port with the key ring.
 pub(crate) struct KeyRingIdentity(pub(crate) Arc<KeyRing>);

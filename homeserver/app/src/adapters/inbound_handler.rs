@@ -8,7 +8,8 @@ use weft_federation::{
     acl,
     inbound::{self, DeliverError, InboundEdu, InboundError, InboundHandler, OutOfBandMembership},
 };
-use weft_room::{LimitExceeded, RoomError, Rooms};
+use weft_room::Rooms;
+use weft_room_api::{LimitExceeded, RoomError};
 
 /// Implements federation's port with rooms and fanout.
 pub(crate) struct RoomInboundHandler {

@@ -8,7 +8,8 @@ use ruma::{RoomId, UserId};
 use serde_json::{Map, Value, json};
 use weft_federation::handshake::Handshake;
 use weft_gateway::{documents::Invitations, errors::ApiResult};
-use weft_room::{NewEvent, Rooms};
+use weft_room::Rooms;
+use weft_room_api::NewEvent;
 
 /// Implements the document API's port with rooms and handshakes.
 #[derive(Clone)]

@@ -10,7 +10,8 @@ use ruma::{
     OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, ServerName, UserId, events::room::member::MembershipState,
 };
 use weft_fanout::{Member, MembershipView};
-use weft_room::{Reader, Rooms};
+use weft_room::Rooms;
+use weft_room_read::Reader;
 use weft_wire::limits::MAX_PRESENCE_ROOMS;
 
 /// Implements fanout's port with the rooms. Rooms need fanout (to notify it of commits) and fanout needs rooms: reads use

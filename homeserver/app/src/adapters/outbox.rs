@@ -8,7 +8,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future::try_join_all, stre
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedServerName, RoomId, ServerName, UInt};
 use serde_json::value::RawValue;
 use weft_federation::outbox::{OutboxError, OutboxStore, Retry, Row};
-use weft_room::Reader;
+use weft_room_read::Reader;
 use weft_store::{
     Batch, Lane, Lanes, Store,
     tables::federation::{OUTBOX, OUTBOX_SERVERS, OUTBOX_STATE, OutboxState, outbox_place},

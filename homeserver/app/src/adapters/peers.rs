@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 use weft_dag::{RoomVersion, Verified};
 use weft_federation::{EventsError, RemoteEvents};
-use weft_room::{PeerError, Peers, StateIds};
+use weft_room_api::{PeerError, Peers, StateIds};
 
 /// Implements the rooms' port with federation.
 pub(crate) struct FederationPeers(pub(crate) RemoteEvents);

@@ -20,7 +20,8 @@ use weft_gateway::{
     errors::{ApiError, ApiResult},
     public_rooms::PublicRoomsQuery,
 };
-use weft_room::{JoinedRoom, OutOfBandMembership, Rooms};
+use weft_room::{OutOfBandMembership, Rooms};
+use weft_room_api::JoinedRoom;
 
 use super::RoomInvitations;
 

@@ -32,7 +32,9 @@ use weft_gateway::server::ServerPorts;
 use weft_gateway::text_reads::TextReads;
 use weft_gateway::traffic::Traffic;
 use weft_gateway::{client, documents, live, server, web};
-use weft_room::{ChangeBus as _, Incarnation, Interest, LocalBus, Reader, RoomConfig, Rooms};
+use weft_room::{RoomConfig, Rooms};
+use weft_room_api::{ChangeBus as _, Incarnation, Interest, LocalBus};
+use weft_room_read::Reader;
 use weft_store::Store;
 use weft_telemetry::{MeteredPeers, MeteredTransport, Metrics, TracedRouter, current_context};
 
@@ -100,7 +102,7 @@ impl Parts {
     }
 
     async fn over(config: &Config, store: &Store, traffic: &Traffic, metrics: &Metrics) -> Result<Self, ServeError> {
-        let not_recovered = |error: weft_room::Unavailable| ServeError::Recovery {
+        let not_recovered = |error: weft_room_api::Unavailable| ServeError::Recovery {
             reason: error.to_string(),
         };
         weft_room::build_indexes(store, &config.server_name)
@@ -263,7 +265,7 @@ fn local(config: &Config, store: &Store, federation_services: &FederationService
         config.server_name.clone(),
     ));
     let edus = Arc::new(FederationEdus(federation_services.sender.clone()));
-    let clock = Arc::new(weft_room::SystemClock);
+    let clock = Arc::new(weft_room_api::SystemClock);
     let awareness = Awareness::new(fanout.clone(), membership_view.clone(), edus.clone(), clock.clone());
     let ephemeral = Ephemeral::new(
         store.clone(),
@@ -312,13 +314,13 @@ fn rooms(
         staged_bytes_per_room: config.limits.staged_event_bytes_per_room,
         ..RoomConfig::default()
     };
-    let ports = weft_room::Ports {
+    let ports = weft_room_api::Ports {
         changes: Arc::new(bus),
         peers: Arc::new(MeteredPeers::new(
             FederationPeers(federation_services.events.clone()),
             metrics,
         )),
-        clock: Arc::new(weft_room::SystemClock),
+        clock: Arc::new(weft_room_api::SystemClock),
     };
     let identity = Arc::new(KeyRingIdentity(Arc::clone(&federation_services.key_ring)));
     Rooms::start(room_config, store.clone(), identity, ports).routed(|rooms| Arc::new(TracedRouter::new(rooms)))
@@ -402,7 +404,7 @@ fn client_ports(
             sender: federation_services.sender.clone(),
         }),
         limiter: limiter.clone(),
-        clock: Arc::new(weft_room::SystemClock),
+        clock: Arc::new(weft_room_api::SystemClock),
         membership: local.membership.clone(),
         settings: ClientSettings {
             server_name: config.server_name.clone(),

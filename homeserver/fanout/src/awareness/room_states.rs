@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use serde_json::{Value, json};
-use weft_room::ConnectionId;
+use weft_room_api::ConnectionId;
 use weft_wire::{
     limits::{
         AWARENESS_EXPIRY_MS, AWARENESS_MEMORY_MS, MAX_AWARENESS_CLIENTS_PER_DEVICE, MAX_AWARENESS_CLIENTS_PER_ROOM,
@@ -329,7 +329,7 @@ fn with_identity(mut state: Value, writer: &Writer) -> Value {
 #[cfg(test)]
 mod tests {
     use ruma::{device_id, user_id};
-    use weft_room::Incarnation;
+    use weft_room_api::Incarnation;
 
     use super::*;
 

@@ -6,7 +6,7 @@ use ruma::{device_id, server_name};
 use serde_json::{Value, json};
 use weft_clock::testing::ManualClock;
 use weft_fanout::{Awareness, Change, Fanout, Joined, RoomSubscription, awareness::EduRefused};
-use weft_room::{ConnectionId, Incarnation};
+use weft_room_api::{ConnectionId, Incarnation};
 use weft_wire::{awareness::AwarenessEdu, limits::AWARENESS_EXPIRY_MS, live::awareness::Entry};
 
 use crate::fakes::{FakeMembershipView, Net, alice, bob, room};

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use ruma::{OwnedDeviceId, OwnedUserId};
 use serde_json::{Value, json};
 use weft_fanout::{Joined, RoomSubscription};
-use weft_room::{ConnectionId, Incarnation};
+use weft_room_api::{ConnectionId, Incarnation};
 use weft_wire::{awareness::AwarenessEdu, live::awareness::Entry};
 
 use crate::{

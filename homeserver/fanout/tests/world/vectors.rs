@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 use ruma::{ServerName, server_name};
 use serde_json::{Value, json};
 use weft_fanout::{Joined, presence::UserPresence};
-use weft_room::{Clock as _, ConnectionId, Incarnation};
+use weft_room_api::{Clock as _, ConnectionId, Incarnation};
 use weft_wire::{awareness::AwarenessEdu, live::awareness::Entry, presence::PresenceEntry};
 
 use crate::{

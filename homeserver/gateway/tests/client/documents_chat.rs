@@ -2,7 +2,7 @@
 
 use ruma::{RoomId, UserId};
 use serde_json::json;
-use weft_room::{ConnectionId, Edit, Incarnation};
+use weft_room_api::{ConnectionId, Edit, Incarnation};
 
 use super::world::{Person, World, encoded, kinds};
 

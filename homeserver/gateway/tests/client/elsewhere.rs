@@ -3,7 +3,7 @@
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use serde_json::{Value, json};
 use weft_dag::{Draft, Placement, RoomVersion, Unchecked, Verified, testing};
-use weft_room::{Clock as _, SystemClock};
+use weft_room_api::{Clock as _, SystemClock};
 
 use super::world::World;
 

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId, RoomVersionId, ServerName, UserId};
 use tokio::sync::watch;
 use weft_dag::{RoomVersion, Verified, testing};
-use weft_room::{JoinedRoom, PeerError, Peers, StateIds};
+use weft_room_api::{JoinedRoom, PeerError, Peers, StateIds};
 
 use super::world::World;
 

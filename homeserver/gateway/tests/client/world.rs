@@ -23,7 +23,8 @@ use weft_gateway::{
     public_rooms::PublicRoomsQuery,
     ratelimit::UserLimiter,
 };
-use weft_room::{NewEvent, Peers, Rooms, SystemClock, testing::NoPeers};
+use weft_room::Rooms;
+use weft_room_api::{NewEvent, Peers, SystemClock, testing::NoPeers};
 use weft_store::{Lanes, OpenOptions, memory::MemoryDisk};
 use weft_testkit::{NoEdus, ServerSetup, TestServer};
 

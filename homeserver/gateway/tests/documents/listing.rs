@@ -106,9 +106,9 @@ async fn content_has_all_acknowledged_edits() {
     let empty = world.get(&alice, &format!("/documents/{doc}/content")).await;
     assert_eq!(empty, json!([0, 0]));
     let update: &[u8] = &[1, 1, 1, 0, 4, 1, 4, b'b', b'o', b'd', b'y', 1, b'a', 0];
-    let edit = weft_room::Edit {
+    let edit = weft_room_api::Edit {
         user: alice.user.clone(),
-        session: weft_room::ConnectionId::new(weft_room::Incarnation(1), 1),
+        session: weft_room_api::ConnectionId::new(weft_room_api::Incarnation(1), 1),
         update: update.to_vec().into(),
     };
     world

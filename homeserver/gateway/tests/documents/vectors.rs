@@ -8,7 +8,7 @@ use std::{
 
 use ruma::RoomId;
 use serde_json::{Map, Value, json};
-use weft_room::{ConnectionId, CreateRoom, Edit, Incarnation};
+use weft_room_api::{ConnectionId, CreateRoom, Edit, Incarnation};
 
 use crate::world::{Person, World};
 

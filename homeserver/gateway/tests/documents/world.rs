@@ -15,7 +15,8 @@ use weft_gateway::{
     membership_lock::MembershipLocks,
     ratelimit::UserLimiter,
 };
-use weft_room::{NewEvent, Rooms};
+use weft_room::Rooms;
+use weft_room_api::NewEvent;
 use weft_testkit::{ServerSetup, TestServer};
 
 pub use weft_testkit::Person;

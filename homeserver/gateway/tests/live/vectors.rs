@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fs, path::Path, time::Duration};
 
 use serde_json::{Value, json};
-use weft_room::RoomChange;
+use weft_room_api::RoomChange;
 use weft_wire::live::{
     awareness::{self, Entry},
     hocuspocus, plain,

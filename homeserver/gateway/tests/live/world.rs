@@ -20,7 +20,7 @@ use weft_gateway::{
     live::{ConnectionIds, LivePorts, router},
     text_reads::TextReads,
 };
-use weft_room::SystemClock;
+use weft_room_api::SystemClock;
 use weft_testkit::{NoEdus, ServerSetup, TestServer};
 
 pub use weft_testkit::Person;
@@ -121,7 +121,7 @@ impl World {
             fanout: server.fanout.clone(),
             awareness,
             membership_view,
-            sessions: ConnectionIds::new(weft_room::Incarnation(1)),
+            sessions: ConnectionIds::new(weft_room_api::Incarnation(1)),
             text_reads: TextReads::default(),
         });
         let world = Self {

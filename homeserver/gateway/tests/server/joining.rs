@@ -3,7 +3,7 @@
 use ruma::{RoomVersionId, UserId, events::room::member::MembershipState};
 use serde_json::{Value, json};
 use weft_dag::{RoomVersion, testing::signer};
-use weft_room::CreateRoom;
+use weft_room_api::CreateRoom;
 
 use crate::world::{World, beta, gamma, ids, path};
 
@@ -11,7 +11,7 @@ use crate::world::{World, beta, gamma, ids, path};
 async fn a_join_returns_the_state_and_a_leave_ends_the_membership() {
     for version in RoomVersion::ALL {
         let world = World::new().await;
-        let preset = Some(weft_room::Preset::PublicChat);
+        let preset = Some(weft_room_api::Preset::PublicChat);
         let room = world
             .room(CreateRoom {
                 version: Some(version.clone()),

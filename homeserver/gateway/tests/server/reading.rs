@@ -2,7 +2,7 @@
 
 use ruma::{OwnedEventId, RoomId};
 use serde_json::{Value, json};
-use weft_room::CreateRoom;
+use weft_room_api::CreateRoom;
 use weft_wire::document::DocumentKind;
 
 use crate::world::{World, beta, gamma, ids, path};

@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use ruma::{OwnedRoomId, RoomVersionId, ServerName, UserId};
 use serde_json::{Value, json};
 use weft_dag::RoomVersion;
-use weft_room::{CreateRoom, Preset};
+use weft_room_api::{CreateRoom, Preset};
 use weft_wire::document::DocumentKind;
 
 use crate::world::{World, path};

@@ -27,7 +27,8 @@ use weft_federation::{
     outbox::{OutboxError, OutboxStore, Retry, Row, Sender, SenderConfig},
 };
 use weft_gateway::server::{ServerPorts, router};
-use weft_room::{CreateRoom, Identity, NewEvent, RoomChange, Rooms, testing::ObservedBus};
+use weft_room::Rooms;
+use weft_room_api::{CreateRoom, Identity, NewEvent, RoomChange, testing::ObservedBus};
 use weft_testkit::{ServerSetup, TestServer};
 
 pub fn alpha() -> &'static ServerName {
@@ -213,7 +214,7 @@ impl World {
 
     /// A room with the join rule `public`.
     pub async fn public_room(&self) -> OwnedRoomId {
-        let preset = Some(weft_room::Preset::PublicChat);
+        let preset = Some(weft_room_api::Preset::PublicChat);
         self.room(CreateRoom {
             preset,
             public: true,

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use ruma::{OwnedUserId, UserId};
 use weft_convergence::admission::{Owners, Past};
 use weft_crdt::{ClientId, Known, LiveUpdate, Refusal, StateVector, Taken, limits::LIVE_BYTES, take_live};
+use weft_room_api::RoomError;
 
 use super::too_large;
-use crate::RoomError;
 
 /// The update of an edit.
 pub(crate) enum EditUpdate {

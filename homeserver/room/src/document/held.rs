@@ -9,12 +9,14 @@ use bytes::Bytes;
 use ruma::RoomId;
 use tokio::time::Instant;
 use weft_crdt::{ApplyError, Document, Update};
+use weft_room_api::Unavailable;
+use weft_room_read::{Reader, damaged};
 
 use super::{
     OpenText,
     snapshot::{read_snapshot, read_tail},
 };
-use crate::{Reader, Unavailable, published::Published, reader::damaged};
+use crate::published::Published;
 
 /// A text, or its state vector while it is evicted.
 pub(super) enum HeldText {

@@ -16,6 +16,8 @@ use weft_convergence::{
     rebuild::{Rebuilt, Standing},
 };
 use weft_crdt::{ApplyError, ClientId, Document, StateVector};
+use weft_room_api::Unavailable;
+use weft_room_read::{damaged, vector_row};
 use weft_store::{
     Batch,
     tables::documents::{
@@ -26,10 +28,6 @@ use weft_store::{
 use super::{
     MAX_VECTOR_HOPS, OpenText, VectorGroup,
     snapshot::{NewSnapshot, PointOfText, checkpoint_row, parts_of},
-};
-use crate::{
-    Unavailable,
-    reader::{damaged, vector_row},
 };
 
 /// Vector groups that are reserved for a run: more than a room has events, and few of 2^64.

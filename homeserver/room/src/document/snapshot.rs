@@ -11,6 +11,8 @@ use bytes::Bytes;
 use futures_util::try_join;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use weft_crdt::{Document, StateVector, Update};
+use weft_room_api::Unavailable;
+use weft_room_read::{Reader, damaged};
 use weft_store::{
     Batch,
     tables::documents::{
@@ -19,7 +21,6 @@ use weft_store::{
 };
 
 use super::{OpenText, held::HeldText};
-use crate::{Reader, Unavailable, reader::damaged};
 
 /// The tail is merged into the snapshot when it has more rows than configured, or one row for each of these bytes of
 /// the snapshot, or half the length of the snapshot: so opening a document is quick and the cost of an edit does not

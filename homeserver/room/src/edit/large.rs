@@ -13,10 +13,9 @@ use tokio::{
     time::timeout,
 };
 use weft_crdt::LiveUpdate;
+use weft_room_api::{Edit, EditOutcome, RoomError, Unavailable};
 
-use super::{Edit, EditOutcome};
 use crate::{
-    RoomError, Unavailable,
     document::{AdmittedUpdate, CopiedPast},
     mailbox::LocalCommand,
     registry::Shared,

@@ -8,18 +8,16 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     future::Future,
 };
+use weft_dag::order::{Links, order};
 
 use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId, ServerName};
 use tokio::time::{Duration, timeout};
 use weft_dag::{StateMap, Verified};
+use weft_room_api::{PeerError, Peers, StateIds, Unavailable};
 use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST, MAX_FETCHED_BYTES, MAX_GAP_EVENTS};
 
 use super::{memory::SharedMemory, sight::Sight};
-use crate::{
-    PeerError, Peers, StateIds, Unavailable,
-    ingest::order::{Links, order},
-    peer_selection::select_peers,
-};
+use crate::peer_selection::select_peers;
 
 /// Other servers that are tried if the origin does not have an event.
 const MAX_OTHER_SERVERS: usize = 2;
@@ -510,7 +508,7 @@ mod tests {
     use weft_dag::testing::World;
 
     use super::*;
-    use crate::testing::NoPeers;
+    use weft_room_api::testing::NoPeers;
 
     /// An answer with more bytes than the limit is cut, and nothing more is requested.
     #[tokio::test]

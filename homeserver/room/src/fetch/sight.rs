@@ -5,8 +5,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId};
 use weft_dag::RoomVersion;
+use weft_room_api::Unavailable;
+use weft_room_read::Reader;
 
-use crate::{Reader, Unavailable, ingest::graph::Known};
+use crate::ingest::graph::Known;
 
 /// See the module. Extremities and servers are those of the time of loading; events are read each time.
 pub(super) struct Sight {

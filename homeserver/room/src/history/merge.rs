@@ -3,12 +3,10 @@
 
 use std::sync::Arc;
 
-use ruma::RoomId;
 use weft_dag::Verified;
-use weft_store::tables::rooms::TIMELINE;
+use weft_room_api::Unavailable;
 
 use crate::{
-    Unavailable,
     ingest::{
         decide::{Undecided, decide, is_settled},
         merge_session::MergeSession,
@@ -63,26 +61,5 @@ impl Worker {
             }
         }
         Ok(())
-    }
-}
-
-/// The range of positions of backfilled events. Larger than the number of events of any room.
-const BACKFILL_POSITIONS_RANGE: i64 = 1 << 40;
-
-impl crate::Reader {
-    /// The stream position of the newest accepted event; 0 if there is none.
-    pub(crate) async fn last_position(&self, room: &RoomId) -> Result<u64, Unavailable> {
-        let last = self.store().scan(TIMELINE.under(&(room,)).reversed().limit(1)).await?;
-        Ok(last
-            .first()
-            .map_or(0, |((_, order), _)| u64::try_from(*order).unwrap_or(0)))
-    }
-
-    /// The last position of a backfilled event that is used. A later portion is newer than an earlier one and comes
-    /// after it.
-    pub(crate) async fn last_backfill_position(&self, room: &RoomId) -> Result<i64, Unavailable> {
-        let query = TIMELINE.under(&(room,)).before(&(room, 0_i64)).reversed().limit(1);
-        let last = self.store().scan(query).await?;
-        Ok(last.first().map_or(-BACKFILL_POSITIONS_RANGE, |((_, order), _)| *order))
     }
 }

@@ -6,6 +6,8 @@
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use ruma::{OwnedRoomId, RoomId, ServerName};
+use weft_room_api::Unavailable;
+use weft_room_read::Reader;
 use weft_store::{
     Batch, Store,
     tables::{
@@ -17,7 +19,6 @@ use weft_store::{
 use weft_wire::event_types;
 
 use super::Indexes;
-use crate::{Reader, Unavailable};
 
 /// Rooms that are built at a time: enough to share the flushes of the disk, few enough to limit memory, since each holds
 /// the state of a room.

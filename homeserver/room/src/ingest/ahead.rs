@@ -9,10 +9,10 @@ use std::{
 use futures_util::try_join;
 use ruma::{EventId, OwnedEventId};
 use weft_dag::Pdu;
+use weft_room_api::Unavailable;
 use weft_store::tables::rooms::{EARLY_REDACTIONS, EVENT_GROUP, EventGroupRow};
 
 use super::{decide::auth_keys, graph::Graph as _, merge_session::MergeSession};
-use crate::Unavailable;
 
 /// Events that are read at a time.
 const AT_ONCE: usize = 1_000;

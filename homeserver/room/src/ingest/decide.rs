@@ -8,9 +8,9 @@ use ruma::{CanonicalJsonObject, EventId, OwnedEventId};
 use weft_dag::{
     Authorized, EventMap, EventSource as _, Missing, Pdu, ResolveError, StateMap, StateView, Verified, resolve,
 };
+use weft_room_api::{Lacks, Unavailable};
 
 use super::graph::Graph;
-use crate::Unavailable;
 
 /// Why there is no decision.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +27,17 @@ pub(crate) enum Undecided {
     /// The store can't be read.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
+}
+
+impl Undecided {
+    /// What is missing; `None` if there is nothing to fetch.
+    pub(crate) fn lacks(&self) -> Option<Lacks> {
+        match self {
+            Self::Prev(_) => Some(Lacks::Prev),
+            Self::Auth(ids) => Some(Lacks::Auth(ids.clone())),
+            Self::Unresolvable(_) | Self::Unavailable(_) => None,
+        }
+    }
 }
 
 /// Decides about an event at its place in the graph. `remote_state` is the unverified state before it from

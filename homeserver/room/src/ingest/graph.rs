@@ -9,8 +9,7 @@ use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, RoomId};
 use weft_dag::event_flags;
 use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateMap, StateView};
-
-use crate::Unavailable;
+use weft_room_api::Unavailable;
 
 /// An event that the room has.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+use weft_dag::order::{Links, order};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -15,6 +16,8 @@ use futures_util::future::try_join;
 use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use weft_convergence::rebuild::PersistedEvent;
 use weft_dag::{Authorized, ChainCover, Pdu, RoomVersion, StateKey, StateMap, StateView, Verdict, event_flags, groups};
+use weft_room_api::Unavailable;
+use weft_room_read::{Reader, damaged};
 use weft_store::tables::rooms::{
     BACKFILL_POSITIONS, EVENT_GROUP, EVENT_ROOM, EVENTS, EventGroupRow, EventRow, INCOMPLETE_ROOMS, STAGING, TIMELINE,
     TIMELINE_WITHOUT_UPDATES,
@@ -24,14 +27,11 @@ use super::{
     ahead::Ahead,
     decide::{Undecided, resolve_loading},
     graph::{Graph, Incoming, Known},
-    order::{Links, order},
     text::Vectors,
 };
 use crate::{
-    Reader, Unavailable,
     active_room::{ActiveRoom, DecidedEvent, Group, NewState, Recipients},
     pending_commit::PendingCommit,
-    reader::damaged,
     tally::Tally,
 };
 

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use ruma::{EventId, OwnedEventId};
 use weft_convergence::rebuild;
 use weft_dag::{Pdu, event_flags};
+use weft_room_api::Unavailable;
 use weft_store::tables::rooms::{INCOMPLETE_ROOMS, MISSING_EVENTS, NOTHING_MISSING};
 
 use super::merge_session::MergeSession;
-use crate::Unavailable;
 
 impl MergeSession<'_> {
     /// Loads the missing events, once for each start of the worker. `is_incomplete`: the room may have some.

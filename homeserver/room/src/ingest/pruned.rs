@@ -10,11 +10,11 @@ use std::{collections::BTreeSet, sync::Arc};
 use ruma::EventId;
 use weft_convergence::rebuild::PersistedEvent;
 use weft_dag::{Authorized, Pdu, event_flags};
+use weft_room_api::Unavailable;
 use weft_store::tables::rooms::PRUNED_UPDATES;
 use weft_wire::witness;
 
 use super::{graph::Graph as _, merge_session::MergeSession};
-use crate::Unavailable;
 
 impl MergeSession<'_> {
     /// The flag of an update or a witness that was received redacted, recorded as one to request; 0 for every other

@@ -6,13 +6,11 @@ use std::sync::Arc;
 
 use ruma::{EventId, OwnedEventId};
 use weft_dag::{Pdu, StateView, redact};
+use weft_room_api::Unavailable;
+use weft_room_read::{Place, StoredEvent};
 use weft_store::tables::rooms::EARLY_REDACTIONS;
 
 use super::{graph::Graph as _, merge_session::MergeSession};
-use crate::{
-    Unavailable,
-    reader::{Place, StoredEvent},
-};
 
 /// Redactions of one event that were received before it, read at a time when the event is received. All are examined
 /// until one applies: with a limit, redactions by users without the power could hide a valid one. There are at most as

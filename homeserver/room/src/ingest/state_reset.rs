@@ -12,9 +12,9 @@ use std::{
 
 use ruma::{EventId, OwnedEventId, OwnedUserId, UserId, events::room::member::MembershipState};
 use weft_dag::{Pdu, StateView};
+use weft_room_api::Unavailable;
 
 use super::graph::Graph;
-use crate::Unavailable;
 
 /// Forward extremities that are examined.
 const MAX_EXTREMITIES: usize = 10;

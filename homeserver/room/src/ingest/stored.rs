@@ -6,9 +6,9 @@ use std::{collections::HashMap, sync::Arc};
 use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use weft_convergence::rebuild::PersistedEvent;
 use weft_dag::{Pdu, RoomVersion, event_flags};
+use weft_room_api::Unavailable;
+use weft_room_read::{Reader, damaged};
 use weft_store::tables::rooms::{EVENTS, EventRow};
-
-use crate::{Reader, Unavailable, reader::damaged};
 
 /// Rows of events.
 pub(crate) struct StoredRows {

@@ -17,14 +17,12 @@ use weft_convergence::{
 };
 use weft_crdt::{ClientId, StateVector, Update};
 use weft_dag::Pdu;
+use weft_room_api::{LiveEdit, Unavailable};
 use weft_store::tables::documents::EVENT_VECTOR;
 use weft_wire::{event_types, update::UpdateContent};
 
 use super::{merge_session::MergeSession, stored::StoredRows};
-use crate::{
-    LiveEdit, Unavailable,
-    document::{Replacement, VectorsAfter},
-};
+use crate::document::{Replacement, VectorsAfter};
 
 /// The vectors after events of this turn, which the store doesn't have yet.
 #[derive(Default)]

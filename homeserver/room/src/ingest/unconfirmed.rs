@@ -12,12 +12,13 @@ use std::{
 
 use ruma::{OwnedEventId, UserId, events::room::member::MembershipState};
 use weft_dag::{Pdu, StateKey, StateMap, StateView};
+use weft_room_api::Unavailable;
+use weft_room_read::membership_chain;
 
 use super::{
     decide::{Undecided, auth_keys, load},
     graph::{Graph, Known},
 };
-use crate::{Unavailable, membership_chain};
 
 /// Forward extremities beyond this number are checked against the current state only: each of the others is checked
 /// against all others.

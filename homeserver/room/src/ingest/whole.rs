@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId};
 use serde_json::json;
 use weft_dag::{ChainCover, EventSource as _, RoomVersion, StateMap, StateView, testing::World};
+use weft_room_api::Unavailable;
 
 use super::graph::{Graph, Incoming, Known};
-use crate::Unavailable;
 
 pub(crate) const ANNA: &str = "@anna:a.example";
 pub(crate) const BELA: &str = "@bela:b.example";

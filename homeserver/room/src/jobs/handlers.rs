@@ -6,9 +6,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use ruma::{OwnedRoomId, RoomId};
 use weft_jobs::{Job, JobHandler, JobWaker, KindLimits, Outcome, Scheduler, SchedulerConfig};
+use weft_room_api::Unavailable;
 
 use super::RoomJob;
-use crate::{Unavailable, background::Outward, history, pruned, reconcile, recovery, registry::Shared, witness};
+use crate::{background::Outward, history, pruned, reconcile, recovery, registry::Shared, witness};
 
 /// Jobs of rooms that run at a time: each holds the events of a response.
 const AT_ONCE: usize = 32;

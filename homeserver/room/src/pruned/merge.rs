@@ -4,11 +4,9 @@
 use std::sync::Arc;
 
 use weft_dag::Verified;
+use weft_room_api::Unavailable;
 
-use crate::{
-    Unavailable, ingest::merge_session::MergeSession, mailbox::LocalReply, pending_commit::PendingCommit,
-    worker::Worker,
-};
+use crate::{ingest::merge_session::MergeSession, mailbox::LocalReply, pending_commit::PendingCommit, worker::Worker};
 
 impl Worker {
     pub(crate) async fn restore_updates(

@@ -15,13 +15,12 @@ use std::{
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
 use tokio::time::Instant;
 use weft_budget::StoredBudget;
+use weft_room_api::Unavailable;
 use weft_store::{
     Store,
     tables::rooms::{STAGED_ROOMS, STAGING},
 };
 use weft_wire::limits::STAGED_BYTES_PARTS;
-
-use crate::Unavailable;
 
 /// Rooms that are counted at a time; above it all are counted anew.
 const MAX_ROOMS: usize = 4_096;

@@ -1,7 +1,7 @@
 //! History visibility for users who left or were removed, after another user of their server causes a backfill.
 
 use ruma::{OwnedEventId, RoomId, RoomVersionId};
-use weft_room::{Direction, Types};
+use weft_room_read::{Direction, Types};
 
 use super::{
     ALICE, BOB,

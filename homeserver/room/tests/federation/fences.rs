@@ -1,7 +1,7 @@
 //! Fences: rows that are read and written outside a room's worker. A concurrent change is not overwritten.
 
 use ruma::{RoomVersionId, events::room::member::MembershipState, room_alias_id};
-use weft_room::{DirectoryRefusal, RoomError};
+use weft_room_api::{DirectoryRefusal, RoomError};
 use weft_store::tables::rooms::{ALIASES, MEMBERSHIP};
 
 use super::{

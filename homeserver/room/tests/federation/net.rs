@@ -20,10 +20,10 @@ use serde_json::{Map, Value, json};
 use tokio::sync::Notify;
 use weft_clock::testing::RuntimeClock;
 use weft_dag::{Draft, Pdu, Placement, RoomVersion, Signer, Unchecked, Verified, testing};
-use weft_room::{
-    Clock, ConnectionId, CreateRoom, Edit, EditOutcome, Identity, Incarnation, JoinedRoom, NewEvent,
-    OutOfBandMembership, PeerError, Peers, Ports, RoomChange, RoomConfig, RoomError, Rooms, StateIds, Template,
-    TemplateKind,
+use weft_room::{OutOfBandMembership, RoomConfig, Rooms};
+use weft_room_api::{
+    Clock, ConnectionId, CreateRoom, Edit, EditOutcome, Identity, Incarnation, JoinedRoom, NewEvent, PeerError, Peers,
+    Ports, RoomChange, RoomError, StateIds, Template, TemplateKind,
     testing::{ObservedBus, SerialisedRouter},
 };
 use weft_store::{
@@ -740,7 +740,7 @@ impl Net {
         self.joined(&answer, room).await
     }
 
-    async fn joined(&self, answer: &weft_room::JoinAnswer, room: &RoomId) -> JoinedRoom {
+    async fn joined(&self, answer: &weft_room_api::JoinAnswer, room: &RoomId) -> JoinedRoom {
         let version = RoomVersion::new(&answer.version).unwrap();
         let all = |events: &[Arc<Pdu>]| events.iter().map(|pdu| check(pdu, &version)).collect();
         let at = [answer.event.event_id().to_owned()];

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use ruma::RoomVersionId;
-use weft_room::RoomCommand;
+use weft_room_api::RoomCommand;
 
 use super::{ALICE, BOB, net::Net};
 
-/// All servers of these tests are called over [`weft_room::testing::SerialisedRouter`]. This test makes sure that every
+/// All servers of these tests are called over [`weft_room_api::testing::SerialisedRouter`]. This test makes sure that every
 /// command has been, so that no command and no answer with something else than data can be added.
 #[tokio::test]
 async fn every_command_reaches_a_room_through_its_serialised_form() {

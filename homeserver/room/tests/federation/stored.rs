@@ -5,7 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use ruma::{OwnedEventId, RoomId, RoomVersionId, ServerName};
 use serde_json::json;
 use weft_dag::{Pdu, RoomVersion, Verified, event_flags};
-use weft_room::{Direction, RoomError, Types};
+use weft_room_api::RoomError;
+use weft_room_read::{Direction, Types};
 use weft_store::{
     Batch,
     memory::Tail,

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use ruma::{RoomId, RoomVersionId};
 use serde_json::json;
 use weft_dag::{Pdu, RoomVersion};
-use weft_room::{Direction, NewEvent, RoomError, Types};
+use weft_room_api::{NewEvent, RoomError};
+use weft_room_read::{Direction, Types};
 use weft_store::memory::Tail;
 use weft_wire::{event_types, limits::WITNESS_INTERVAL_MS};
 

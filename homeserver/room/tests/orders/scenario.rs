@@ -11,8 +11,9 @@ use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, ServerName, UserId};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use weft_dag::{Pdu, RoomVersion, StateMap, Verified, testing};
-use weft_room::{
-    JoinedRoom, NewEvent, PeerError, Peers, Ports, RoomConfig, Rooms, StateIds, SystemClock,
+use weft_room::{RoomConfig, Rooms};
+use weft_room_api::{
+    JoinedRoom, NewEvent, PeerError, Peers, Ports, StateIds, SystemClock,
     testing::{FixedIdentity, ObservedBus},
 };
 use weft_store::{Store, memory::MemoryDisk};

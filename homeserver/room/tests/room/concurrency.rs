@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weft_room::EditOutcome;
+use weft_room_api::EditOutcome;
 
 use crate::{
     editor::{Editor, text_of},

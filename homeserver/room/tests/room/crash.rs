@@ -1,6 +1,7 @@
 //! Acknowledged data survives a power loss at any commit, and recovery is idempotent.
 
-use weft_room::{RoomConfig, RoomError};
+use weft_room::RoomConfig;
+use weft_room_api::RoomError;
 use weft_store::{
     memory::{Fault, MemoryDisk, Tail},
     tables::documents::{JOURNAL, JOURNALED_ROOMS},
@@ -193,7 +194,10 @@ async fn a_panic_ends_one_turn_and_the_room_continues() {
     server.sink.panic_once();
     let during = server.edit(&room, &alice(), editor.append("during ")).await;
     assert!(
-        matches!(during, Err(RoomError::Unavailable(weft_room::Unavailable::Interrupted))),
+        matches!(
+            during,
+            Err(RoomError::Unavailable(weft_room_api::Unavailable::Interrupted))
+        ),
         "{during:?}"
     );
     server.edit(&room, &alice(), editor.append("after")).await.unwrap();

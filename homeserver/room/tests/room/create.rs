@@ -11,7 +11,7 @@ use std::{
 use ruma::{RoomId, RoomVersionId, events::room::member::MembershipState, room_alias_id};
 use serde_json::{Map, Value, json};
 use weft_dag::{RoomVersion, Unchecked, testing};
-use weft_room::{CreateRefusal, CreateRoom, Preset, RoomError};
+use weft_room_api::{CreateRefusal, CreateRoom, Preset, RoomError};
 use weft_wire::{Role, document::DocumentKind, limits::MAX_INITIAL_STATE_EVENTS};
 
 use crate::harness::{Server, alice, bob, user};
@@ -112,12 +112,12 @@ async fn initial_events_follow_the_order_of_the_specification() {
         name: Some("by name".to_owned()),
         alias: Some(room_alias_id!("#things:alpha.test").to_owned()),
         initial_state: vec![
-            weft_room::InitialState {
+            weft_room_api::InitialState {
                 kind: "m.room.name".to_owned(),
                 state_key: String::new(),
                 content: json!({ "name": "by initial_state" }),
             },
-            weft_room::InitialState {
+            weft_room_api::InitialState {
                 kind: "m.room.join_rules".to_owned(),
                 state_key: String::new(),
                 content: json!({ "join_rule": "knock" }),
@@ -238,7 +238,7 @@ async fn invalid_requests_are_refused_and_create_nothing() {
     ));
     let late = CreateRoom {
         document: Some(DocumentKind::Text),
-        initial_state: vec![weft_room::InitialState {
+        initial_state: vec![weft_room_api::InitialState {
             kind: "m.room.create".to_owned(),
             state_key: String::new(),
             content: json!({}),
@@ -254,7 +254,7 @@ async fn invalid_requests_are_refused_and_create_nothing() {
 }
 
 fn with_initial_state(events: usize) -> CreateRoom {
-    let event = |number: usize| weft_room::InitialState {
+    let event = |number: usize| weft_room_api::InitialState {
         kind: "org.example.entry".to_owned(),
         state_key: number.to_string(),
         content: json!({ "number": number }),

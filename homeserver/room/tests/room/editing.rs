@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::json;
-use weft_room::{EditOutcome, EditRefusal, RoomConfig, RoomError};
+use weft_room::RoomConfig;
+use weft_room_api::{EditOutcome, EditRefusal, RoomError};
 use weft_store::{
     memory::MemoryDisk,
     tables::documents::{JOURNAL, JOURNALED_ROOMS},
@@ -237,7 +238,7 @@ async fn refused_edits_have_distinct_errors() {
     );
     let without_updates = server
         .rooms
-        .create(&alice(), weft_room::CreateRoom::default())
+        .create(&alice(), weft_room_api::CreateRoom::default())
         .await
         .unwrap();
     let not = server

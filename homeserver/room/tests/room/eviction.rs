@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use ruma::RoomId;
-use weft_room::{EditOutcome, RoomConfig};
+use weft_room::RoomConfig;
+use weft_room_api::EditOutcome;
 use weft_store::{
     memory::{Fault, MemoryDisk, Tail},
     tables::documents::{JOURNAL, SNAPSHOT},

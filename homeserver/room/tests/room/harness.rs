@@ -12,9 +12,9 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId, server_name};
 use serde_json::{Value, json};
 use weft_clock::testing::ManualClock;
 use weft_dag::testing;
-use weft_room::{
-    ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, NewEvent, Ports, RoomChange, RoomConfig, RoomError,
-    Rooms,
+use weft_room::{RoomConfig, Rooms};
+use weft_room_api::{
+    ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, NewEvent, Ports, RoomChange, RoomError,
     testing::{FixedIdentity, NoPeers, ObservedBus, SerialisedRouter},
 };
 use weft_store::{
@@ -231,7 +231,13 @@ impl Server {
         let page = self
             .rooms
             .reader()
-            .timeline(room, None, weft_room::Direction::Forward, weft_room::Types::All, 500)
+            .timeline(
+                room,
+                None,
+                weft_room_read::Direction::Forward,
+                weft_room_read::Types::All,
+                500,
+            )
             .await
             .unwrap();
         page.events

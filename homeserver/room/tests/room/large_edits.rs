@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use weft_room::{EditOutcome, EditRefusal, RoomError};
+use weft_room_api::{EditOutcome, EditRefusal, RoomError};
 
 use crate::{
     editor::{Editor, text_of},

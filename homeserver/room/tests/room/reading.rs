@@ -2,7 +2,8 @@
 
 use ruma::events::room::member::MembershipState;
 use serde_json::json;
-use weft_room::{CreateRoom, Direction, Types};
+use weft_room_api::CreateRoom;
+use weft_room_read::{Direction, Types};
 
 use crate::{
     editor::Editor,

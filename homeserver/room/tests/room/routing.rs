@@ -7,7 +7,7 @@ use std::sync::{
 
 use async_trait::async_trait;
 use ruma::RoomId;
-use weft_room::{RoomError, RoomHint, RoomReply, RoomRouter, RoutedCommand, Unavailable};
+use weft_room_api::{RoomError, RoomHint, RoomReply, RoomRouter, RoutedCommand, Unavailable};
 
 use crate::harness::{Server, alice, event};
 

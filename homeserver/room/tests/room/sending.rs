@@ -2,7 +2,7 @@
 
 use ruma::{OwnedEventId, events::room::member::MembershipState, owned_device_id, owned_user_id};
 use serde_json::{Value, json};
-use weft_room::{Clock as _, CreateRoom, EventRefusal, RoomError, StateCondition, Template, TemplateKind};
+use weft_room_api::{Clock as _, CreateRoom, EventRefusal, RoomError, StateCondition, Template, TemplateKind};
 use weft_store::{
     Lane,
     tables::rooms::{EVENT_TXN, SENT_REQUESTS, TRANSACTIONS},
@@ -219,7 +219,7 @@ async fn events_and_templates_have_timestamps_after_their_auth_events() {
 async fn an_event_is_sent_only_if_the_state_is_as_the_caller_read_it() {
     let server = Server::new().await;
     let room = server.document().await;
-    let named = |name: &str| weft_room::NewEvent {
+    let named = |name: &str| weft_room_api::NewEvent {
         state_key: Some(String::new()),
         ..event(&alice(), "m.room.name", json!({ "name": name }))
     };

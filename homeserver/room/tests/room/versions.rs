@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use ruma::RoomId;
-use weft_room::{EditOutcome, RoomError};
+use weft_room_api::{EditOutcome, RoomError};
 use weft_store::memory::{Fault, Tail};
 
 use crate::{

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use serde_json::json;
-use weft_room::{CreateRoom, EditOutcome, InitialState, RoomConfig, RoomError};
+use weft_room::RoomConfig;
+use weft_room_api::{CreateRoom, EditOutcome, InitialState, RoomError};
 use weft_store::memory::MemoryDisk;
 
 use crate::{

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ruma::OwnedEventId;
 use serde_json::{Value, json};
 use weft_dag::{Draft, Pdu, Placement, redact, testing};
-use weft_room::{Direction, Types};
+use weft_room_read::{Direction, Types};
 use weft_wire::update::UpdateContent;
 use yrs::{Doc, ReadTxn as _, Text as _, Transact as _};
 

@@ -13,7 +13,8 @@ use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, R
 use tokio::{sync::Notify, time::Instant};
 use weft_dag::{Pdu, RoomVersion, Unchecked, Verified, testing};
 use weft_federation::outbox::queue::SendFailure;
-use weft_room::{Clock, PeerError, Peers, Rooms, StateIds};
+use weft_room::Rooms;
+use weft_room_api::{Clock, PeerError, Peers, StateIds};
 
 /// State that all servers share.
 pub struct Network {

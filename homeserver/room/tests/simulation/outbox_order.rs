@@ -7,8 +7,9 @@ use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, server_name};
 use weft_clock::SystemClock;
 use weft_dag::testing;
 use weft_federation::outbox::OutboxStore as _;
-use weft_room::{
-    CreateRoom, LocalBus, Ports, RoomConfig, Rooms,
+use weft_room::{RoomConfig, Rooms};
+use weft_room_api::{
+    CreateRoom, LocalBus, Ports,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{

@@ -13,9 +13,8 @@ use weft_federation::outbox::{
     OutboxStore as _,
     queue::{Action, Input, Queue},
 };
-use weft_room::{
-    ChangeBus as _, Changes, Clock as _, Delivery, Interest, LocalBus, Ports, RoomConfig, Rooms, testing::FixedIdentity,
-};
+use weft_room::{RoomConfig, Rooms};
+use weft_room_api::{ChangeBus as _, Changes, Clock as _, Delivery, Interest, LocalBus, Ports, testing::FixedIdentity};
 use weft_store::{
     Lane, Lanes, OpenOptions, Store,
     memory::{Fault, LaneMove, MemoryDisk, MemoryEngine, Tail},

@@ -6,7 +6,7 @@ use ruma::{OwnedEventId, OwnedRoomId, RoomId, events::room::member::MembershipSt
 use serde_json::{Value, json};
 use tokio::{runtime, time};
 use weft_dag::{Draft, Pdu, Placement, RoomVersion, testing};
-use weft_room::{
+use weft_room_api::{
     ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, InitialState, JoinedRoom, NewEvent, Template,
     TemplateKind,
 };
@@ -490,8 +490,8 @@ impl World {
             .timeline(
                 &self.room,
                 None,
-                weft_room::Direction::Backward,
-                weft_room::Types::WithoutUpdates,
+                weft_room_read::Direction::Backward,
+                weft_room_read::Types::WithoutUpdates,
                 20,
             )
             .await

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use ruma::{OwnedRoomId, RoomId};
 use serde_json::{Value, json};
 use weft_fanout::Joined;
-use weft_room::{ConnectionId, Edit, EditOutcome, Incarnation};
+use weft_room_api::{ConnectionId, Edit, EditOutcome, Incarnation};
 use weft_store::latency::Counts;
 use weft_wire::live::awareness::Entry;
 

@@ -1,7 +1,7 @@
 //! The error of `room`: one conversion for each kind of refusal.
 
 use axum::http::StatusCode;
-use weft_room::{
+use weft_room_api::{
     AdoptRefusal, CreateRefusal, DirectoryRefusal, EditRefusal, EventRefusal, LimitExceeded, MembershipRefusal,
     OutOfBandRefusal, RoomError, Unavailable,
 };

@@ -16,7 +16,9 @@ use weft_dag::{
 use weft_fanout::{Awareness, EduSink, Fanout};
 use weft_federation::{KeyCache as _, StoredKeys};
 use weft_gateway::traffic::{Traffic, TrafficLimits};
-use weft_room::{NewEvent, Reader, Rooms};
+use weft_room::Rooms;
+use weft_room_api::NewEvent;
+use weft_room_read::Reader;
 use weft_store::{
     Lane, Store,
     latency::{LatencyEngine, Meter},
@@ -234,7 +236,7 @@ impl World {
     /// Awareness with this server's view of memberships.
     pub(super) fn awareness(&self) -> Awareness {
         let view = RoomMembershipView::new(Reader::new(self.running.store.clone()), ALPHA.try_into().unwrap());
-        let clock = Arc::new(weft_room::SystemClock);
+        let clock = Arc::new(weft_room_api::SystemClock);
         Awareness::new(Fanout::new(), Arc::new(view), Arc::new(NoEdus), clock)
     }
 

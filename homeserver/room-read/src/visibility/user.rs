@@ -17,11 +17,9 @@ use ruma::{
 use weft_dag::{Pdu, RoomVersion, StateView};
 use weft_store::tables::rooms::{EVENT_GROUP, EVENT_ROOM};
 
-use super::Reader;
-use crate::{
-    Unavailable,
-    reader::membership_history::{MembershipHistory, membership_of},
-};
+use crate::Reader;
+use crate::membership_history::{MembershipHistory, membership_of};
+use weft_room_api::Unavailable;
 
 /// Whether a user may see an event. `then` is the membership at the event; `joined_since`: the user is joined now or
 /// joined at some point after the event. Pure.
@@ -84,7 +82,7 @@ impl Reader {
     }
 
     /// As [`Reader::visible_to_user`], for ids of message events that are not loaded and are not redactions.
-    pub(in crate::reader) async fn visible_messages(
+    pub(crate) async fn visible_messages(
         &self,
         room: &RoomId,
         user: &UserId,

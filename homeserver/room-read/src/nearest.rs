@@ -22,11 +22,9 @@ use weft_store::tables::{
     rooms::INCOMPLETE_ROOMS,
 };
 
-use super::{Reader, StoredEvent};
-use crate::{
-    ContentRefusal, RoomError, Unavailable,
-    ingest::order::{Links, order},
-};
+use crate::{Reader, StoredEvent};
+use weft_dag::order::{Links, order};
+use weft_room_api::{ContentRefusal, RoomError, Unavailable};
 
 /// Events that are loaded at a time during the walk back.
 const STEP: usize = 256;

@@ -13,14 +13,14 @@ use weft_store::tables::{
     rooms::{CURRENT_GROUP, EVENT_GROUP, EventGroupRow, STATE_GROUPS, StateGroupRow},
 };
 
-use super::Reader;
-use crate::Unavailable;
+use crate::Reader;
+use weft_room_api::Unavailable;
 
 /// Rows that are read at once for a chain. A chain has at most 100 rows, mostly with consecutive numbers.
 const CHAIN_PAGE: usize = 64;
 
 /// Data in the store that no version of this program writes.
-pub(crate) fn damaged(room: &RoomId, what: &dyn std::fmt::Display) -> Unavailable {
+pub fn damaged(room: &RoomId, what: &dyn std::fmt::Display) -> Unavailable {
     Unavailable::Damaged(format!("{room}: {what}"))
 }
 
@@ -34,7 +34,7 @@ fn read_group(row: StateGroupRow) -> GroupRow {
 }
 
 /// The stored form of a state vector: the difference from a parent, or the whole vector.
-pub(crate) fn vector_row(parent: Option<(u64, u8)>, clients: Vec<(u64, u32)>) -> VectorRow {
+pub fn vector_row(parent: Option<(u64, u8)>, clients: Vec<(u64, u32)>) -> VectorRow {
     VectorRow {
         parent: parent.map(|(id, _)| id),
         hops: parent.map_or(0, |(_, hops)| hops.saturating_add(1)),
@@ -44,11 +44,7 @@ pub(crate) fn vector_row(parent: Option<(u64, u8)>, clients: Vec<(u64, u32)>) ->
 
 impl Reader {
     /// The state groups before and after an event; `None` for events whose state is not known here.
-    pub(crate) async fn groups_of(
-        &self,
-        room: &RoomId,
-        event: &OwnedEventId,
-    ) -> Result<Option<EventGroupRow>, Unavailable> {
+    pub async fn groups_of(&self, room: &RoomId, event: &OwnedEventId) -> Result<Option<EventGroupRow>, Unavailable> {
         Ok(self.store.get(&EVENT_GROUP, &(room, event)).await?)
     }
 
@@ -137,16 +133,12 @@ impl Reader {
     }
 
     /// The vector group after an event.
-    pub(crate) async fn vector_group_of(
-        &self,
-        room: &RoomId,
-        event: &OwnedEventId,
-    ) -> Result<Option<u64>, Unavailable> {
+    pub async fn vector_group_of(&self, room: &RoomId, event: &OwnedEventId) -> Result<Option<u64>, Unavailable> {
         Ok(self.store.get(&EVENT_VECTOR, &(room, event)).await?)
     }
 
     /// The state vector of a vector group, and the length of its chain.
-    pub(crate) async fn vector(&self, room: &RoomId, group: u64) -> Result<(StateVector, u8), Unavailable> {
+    pub async fn vector(&self, room: &RoomId, group: u64) -> Result<(StateVector, u8), Unavailable> {
         let mut vector = StateVector::new();
         let mut hops = None;
         let mut read: HashMap<u64, VectorRow> = HashMap::new();

@@ -12,8 +12,8 @@ use ruma::{DeviceId, OwnedEventId, RoomId, UserId, events::room::member::Members
 use weft_dag::{Pdu, redact::redact};
 use weft_store::tables::rooms::{EVENT_GROUP, EVENT_TXN, EventGroupRow, REDACTED_BY};
 
-use super::{Reader, damaged, membership_history::membership_of};
-use crate::Unavailable;
+use crate::{Reader, damaged, membership_history::membership_of};
+use weft_room_api::Unavailable;
 
 /// The `unsigned` data of one event (Matrix client-server API, `unsigned`).
 #[derive(Debug, Clone, Default)]

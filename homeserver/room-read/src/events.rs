@@ -6,8 +6,8 @@ use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use weft_dag::{Pdu, RoomVersion, StateView, event_flags};
 use weft_store::tables::rooms::{EVENT_ROOM, EVENTS, EventRow};
 
-use super::{Reader, damaged};
-use crate::{StateIds, Unavailable};
+use crate::{Reader, damaged};
+use weft_room_api::{StateIds, Unavailable};
 
 /// The stream ordering of an event on this server. Not comparable on purpose: an event without a stream ordering is
 /// neither early nor late, and only the graph or [`Reader::order`] gives its position.
@@ -26,7 +26,7 @@ impl Place {
     }
 
     /// The stored form.
-    pub(crate) const fn to_row(self) -> u64 {
+    pub const fn to_row(self) -> u64 {
         match self {
             Self::Stream(position) => position.get(),
             Self::Unordered => 0,
@@ -115,7 +115,11 @@ impl Reader {
         self.stored_events(room, &version, ids).await
     }
 
-    pub(crate) async fn stored_events(
+    /// Stored events with their flags, in the order of the ids; those that are not stored are left out.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn stored_events(
         &self,
         room: &RoomId,
         version: &RoomVersion,
@@ -131,7 +135,11 @@ impl Reader {
         Ok(events)
     }
 
-    pub(crate) async fn events_of(
+    /// Stored events, in the order of the ids; those that are not stored are left out.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn events_of(
         &self,
         room: &RoomId,
         version: &RoomVersion,

@@ -3,14 +3,18 @@
 //! Reads return committed data; two calls may return data of two different moments. Must not decide who may see what is
 //! read, except in `visibility`, and must not write.
 
+mod access;
 mod cache;
 mod content;
 mod documents;
 mod events;
 mod graph;
 mod members;
+pub mod membership_chain;
 mod membership_history;
 mod nearest;
+mod out_of_band;
+mod positions;
 mod read_ahead;
 mod relations;
 mod rows;
@@ -30,21 +34,22 @@ use weft_store::{
 use weft_wire::event_types;
 
 use self::cache::RowCache;
-use crate::Unavailable;
+use weft_room_api::Unavailable;
 
+pub use access::Access;
 pub use events::{Place, StoredEvent};
 pub use members::RoomMembership;
-pub(crate) use rows::{damaged, vector_row};
-pub(crate) use timeline::order_of;
+pub use rows::{damaged, vector_row};
+pub use timeline::order_of;
 pub use timeline::{Direction, Page, Since, TimelineEvent, Types};
 pub use unsigned::UnsignedData;
 
 /// What a room's worker begins with.
-pub(crate) struct CurrentEvents {
+pub struct CurrentEvents {
     /// The current resolved state.
-    pub(crate) state: Vec<Arc<Pdu>>,
+    pub state: Vec<Arc<Pdu>>,
     /// The forward extremities.
-    pub(crate) extremities: Vec<Arc<Pdu>>,
+    pub extremities: Vec<Arc<Pdu>>,
 }
 
 /// Related events that are read to bundle them with one event.
@@ -83,12 +88,14 @@ impl Reader {
         }
     }
 
-    pub(crate) fn store(&self) -> &Store {
+    /// The store that it reads.
+    #[must_use]
+    pub fn store(&self) -> &Store {
         &self.store
     }
 
     /// A room's row; `None` if this server was never in the room.
-    pub(crate) async fn room(&self, room: &RoomId) -> Result<Option<RoomRow>, Unavailable> {
+    pub async fn room(&self, room: &RoomId) -> Result<Option<RoomRow>, Unavailable> {
         // A room's row is written once.
         if let Some(row) = self.cache.room(room) {
             return Ok(Some(row));
@@ -123,14 +130,14 @@ impl Reader {
     }
 
     /// Whether a row in memory shows that the room is not a document.
-    pub(crate) fn is_known_chat(&self, room: &RoomId) -> bool {
+    pub fn is_known_chat(&self, room: &RoomId) -> bool {
         let row = self.cache.room(room);
         row.is_some_and(|row| row.kind.as_deref() != Some(event_types::DOCUMENT_ROOM))
     }
 
     /// The events of the current resolved state and the forward extremities, the oldest first; `None` if this server was
     /// never in the room. Only the room's worker may use it: long states are not read at one point in time.
-    pub(crate) async fn current_events(&self, room: &RoomId) -> Result<Option<CurrentEvents>, Unavailable> {
+    pub async fn current_events(&self, room: &RoomId) -> Result<Option<CurrentEvents>, Unavailable> {
         let state = async { Ok::<_, Unavailable>(self.store.scan_all(CURRENT_STATE.under(&(room,))).await?) };
         let (version, state, extremities) = try_join!(self.version(room), state, self.extremities(room))?;
         let Some(version) = version else {
@@ -205,12 +212,7 @@ impl Reader {
     }
 
     /// Loads a complete state from its event ids.
-    pub(crate) async fn view(
-        &self,
-        room: &RoomId,
-        version: &RoomVersion,
-        map: &StateMap,
-    ) -> Result<StateView, Unavailable> {
+    pub async fn view(&self, room: &RoomId, version: &RoomVersion, map: &StateMap) -> Result<StateView, Unavailable> {
         let ids: Vec<OwnedEventId> = map.0.values().cloned().collect();
         let events = self.events_of(room, version, &ids).await?;
         Ok(StateView::from_events(version.clone(), events))

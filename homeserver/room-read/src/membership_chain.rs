@@ -10,10 +10,10 @@ use weft_dag::Pdu;
 
 /// Membership events of one user that are examined, newest first. A user with more changes of the display name between
 /// two events counts as having joined anew. That costs an event, or a wait for other servers' events.
-pub(crate) const MAX_MEMBERSHIPS: usize = 20;
+pub const MAX_MEMBERSHIPS: usize = 20;
 
 /// The membership event that a membership event replaces, among its auth events.
-pub(crate) fn earlier<'a>(membership: &Pdu, cited: &'a [Arc<Pdu>]) -> Option<&'a Arc<Pdu>> {
+pub fn earlier<'a>(membership: &Pdu, cited: &'a [Arc<Pdu>]) -> Option<&'a Arc<Pdu>> {
     let key = membership.state_entry();
     cited.iter().find(|event| event.state_entry() == key)
 }

@@ -4,12 +4,12 @@
 
 use std::collections::{HashMap, VecDeque, hash_map::Entry};
 
+use crate::Pdu;
 use ruma::{EventId, OwnedEventId};
-use weft_dag::Pdu;
 
 /// Which references count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Links {
+pub enum Links {
     /// `prev_events` and `auth_events`.
     All,
     /// `auth_events` alone, for events whose position in the timeline doesn't matter.
@@ -18,7 +18,7 @@ pub(crate) enum Links {
 
 /// Sorts items by their events; ready items stay in the given order. Of an event that occurs twice the first item is
 /// kept. Cycles, which hashes make impossible, are left out.
-pub(crate) fn order<T>(items: Vec<T>, links: Links, pdu: impl Fn(&T) -> &Pdu) -> Vec<T> {
+pub fn order<T>(items: Vec<T>, links: Links, pdu: impl Fn(&T) -> &Pdu) -> Vec<T> {
     let mut unique: HashMap<OwnedEventId, usize> = HashMap::new();
     let mut heap: Vec<Option<T>> = Vec::new();
     for item in items {
@@ -57,9 +57,9 @@ pub(crate) fn order<T>(items: Vec<T>, links: Links, pdu: impl Fn(&T) -> &Pdu) ->
 
 #[cfg(test)]
 mod tests {
+    use crate::testing::World;
     use proptest::{prelude::*, sample::Index};
     use ruma::RoomVersionId;
-    use weft_dag::testing::World;
 
     use super::*;
 

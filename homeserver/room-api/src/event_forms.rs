@@ -13,8 +13,8 @@ use weft_dag::{Pdu, RoomVersion, StateKey, StateMap, TrustedJsonError, Unsupport
 use weft_store::Lane;
 
 use crate::{
-    CommittedEvent, CreateRoom, CurrentText, JoinAnswer, JoinedRoom, LiveEdit, RoomChange, UnsentEvent,
-    command::{NewRoom, SignedMembership},
+    CommittedEvent, CreateRoom, CurrentText, JoinAnswer, JoinedRoom, LiveEdit, NewRoom, RoomChange, SignedMembership,
+    UnsentEvent,
 };
 
 /// Why a form can't be read: it comes from a program that supports other room versions, or is damaged.

@@ -14,8 +14,9 @@ use ruma::{
 use weft_dag::event_flags;
 use weft_dag::{Pdu, StateView};
 
-use super::Reader;
-use crate::{Unavailable, membership_chain};
+use crate::Reader;
+use crate::membership_chain;
+use weft_room_api::Unavailable;
 
 impl Reader {
     /// Of the requested events, those at which the server was in the room; all of them if it is in the room now.
@@ -112,7 +113,7 @@ impl Reader {
     }
 
     /// Whether one of these joins is in the resolved state here, and follows a membership of the same user that state
-    /// resolution restored ([`crate::ingest::state_reset`]).
+    /// resolution restored (the state resets of `weft-room`).
     async fn is_reset(&self, room: &RoomId, before: &[Arc<Pdu>], joins: &[Arc<Pdu>]) -> Result<bool, Unavailable> {
         for join in joins {
             let back = before.iter().find(|member| member.state_entry() == join.state_entry());

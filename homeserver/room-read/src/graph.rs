@@ -12,8 +12,8 @@ use weft_dag::{Pdu, event_flags};
 use weft_store::tables::rooms::{EVENTS, EXTREMITIES, EventRow, INCOMPLETE_ROOMS};
 use weft_wire::limits::MAX_BACKFILL_EVENTS;
 
-use super::{Reader, TimelineEvent};
-use crate::Unavailable;
+use crate::{Reader, TimelineEvent};
+use weft_room_api::Unavailable;
 
 impl Reader {
     /// The forward extremities, oldest first.

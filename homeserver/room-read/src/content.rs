@@ -10,8 +10,8 @@ use weft_dag::event_flags;
 use weft_store::tables::documents::{DISPUTED_ROOMS, DOC_SEQ, SNAPSHOT, SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow};
 use weft_wire::event_types;
 
-use super::{Reader, StoredEvent};
-use crate::{ContentRefusal, RoomError, Unavailable};
+use crate::{Reader, StoredEvent};
+use weft_room_api::{ContentRefusal, RoomError, Unavailable};
 
 /// Events that are loaded at a time during the walk back.
 const STEP: usize = 256;
@@ -31,7 +31,7 @@ impl Reader {
     }
 
     /// Whether the document has conflicting claims.
-    pub(crate) async fn is_disputed(&self, room: &RoomId) -> Result<bool, Unavailable> {
+    pub async fn is_disputed(&self, room: &RoomId) -> Result<bool, Unavailable> {
         Ok(self.store.get(&DISPUTED_ROOMS, &(room,)).await?.is_some())
     }
 

@@ -11,8 +11,8 @@ use weft_store::tables::rooms::{
     ROOMS,
 };
 
-use super::Reader;
-use crate::Unavailable;
+use crate::Reader;
+use weft_room_api::Unavailable;
 
 /// Memberships that are read at a time.
 const MEMBERS_AT_ONCE: usize = 1_000;

@@ -11,8 +11,8 @@ use weft_store::{
 };
 use weft_wire::{event_types, limits::MAX_PAGE_EVENTS};
 
-use super::{Place, Reader, damaged};
-use crate::Unavailable;
+use crate::{Place, Reader, damaged};
+use weft_room_api::Unavailable;
 
 /// Which events of a timeline are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,7 +235,7 @@ impl Reader {
     /// When the store can't be read.
     pub async fn order(&self, room: &RoomId, event: &EventId) -> Result<Option<i64>, Unavailable> {
         let stored = self.stored_event(room, event).await?;
-        match stored.filter(super::StoredEvent::is_visible).map(|stored| stored.place) {
+        match stored.filter(crate::StoredEvent::is_visible).map(|stored| stored.place) {
             Some(Place::Stream(position)) => Ok(Some(order_of(position.get()))),
             Some(Place::Unordered) => {
                 let place = self.store.get(&BACKFILL_POSITIONS, &(room, event)).await?;
@@ -266,6 +266,6 @@ impl Reader {
 }
 
 /// A stream position as a stream ordering of the timeline.
-pub(crate) fn order_of(position: u64) -> i64 {
+pub fn order_of(position: u64) -> i64 {
     i64::try_from(position).unwrap_or(i64::MAX)
 }

@@ -3,7 +3,7 @@
 //!
 //! Events cross with their JSON, id and room version, and are not verified again: the sender is a process of this server,
 //! and only those may be given a link to the receiver. Must not hold a channel, a lock or anything else that belongs to
-//! one process; commands of a room's own tasks are in [`crate::mailbox`].
+//! one process; commands of a room's own tasks are in the mailbox of its worker.
 
 use bytes::Bytes;
 use ruma::{CanonicalJsonObject, OwnedEventId, RoomVersionId};
@@ -11,12 +11,8 @@ use serde::{Deserialize, Serialize};
 use weft_wire::trace_context::TraceContext;
 
 use crate::{
-    CurrentText, Edit, EditOutcome, JoinedRoom, NewEvent, RoomError, StateCondition, Template, Unavailable, UnsentEvent,
-};
-pub use crate::{
-    create::NewRoom,
-    ingest::Lacks,
-    membership_templates::{Accepted, SignedMembership},
+    Accepted, CurrentText, Edit, EditOutcome, JoinedRoom, NewEvent, NewRoom, RoomError, SignedMembership,
+    StateCondition, Template, Unavailable, UnsentEvent,
 };
 
 /// A command to a room.
