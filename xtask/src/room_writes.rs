@@ -99,7 +99,7 @@ mod tests {
         let of_server = "use weft_store::tables::federation::OUTBOX;\nfn f() { store.commit(batch) }\n";
         assert_eq!(found("homeserver/app/src/adapters/outbox.rs", of_server), 0);
         let reads = "use weft_store::tables::rooms::ROOMS;\nfn f() { store.get(&ROOMS) }\n";
-        assert_eq!(found("homeserver/room/src/reader.rs", reads), 0);
+        assert_eq!(found("homeserver/room-read/src/lib.rs", reads), 0);
         assert_eq!(found("homeserver/room/tests/room/crash.rs", COMMIT), 0);
     }
 }

@@ -78,7 +78,7 @@ mod tests {
             found("homeserver/room/src/worker.rs", "let a = shared.peers.events();\n"),
             1
         );
-        assert_eq!(found("homeserver/room/src/fetch/gaps.rs", uses), 0);
+        assert_eq!(found("homeserver/ingest/src/gaps.rs", uses), 0);
         assert_eq!(found("homeserver/room/tests/net.rs", uses), 0);
         assert_eq!(
             found(

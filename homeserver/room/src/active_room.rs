@@ -19,6 +19,7 @@ use weft_dag::{
     event_flags, extremities,
     groups::MAX_HOPS,
 };
+use weft_document::{OpenText, PointOfText};
 use weft_room_api::Unavailable;
 use weft_room_read::{Access, Reader, damaged};
 use weft_store::{
@@ -31,7 +32,6 @@ use weft_wire::{event_types, limits::MAX_CITED_EXTREMITIES};
 
 use crate::{
     dispute::Dispute,
-    document::{OpenText, PointOfText},
     indexes::Indexes,
     pending_commit::{PendingCommit, Write},
     witness,
@@ -109,7 +109,7 @@ pub(crate) struct ActiveRoom {
     pub(crate) dispute: Option<Dispute>,
     /// The text that is being worked out from all events.
     pub(crate) under_way: Option<UnderWay>,
-    /// Events that are referenced here and missing ([`crate::ingest`]). `None` until they are looked up.
+    /// Events that are referenced here and missing ([`weft_ingest`]). `None` until they are looked up.
     pub(crate) missing: Option<BTreeSet<OwnedEventId>>,
     /// Staged rows up to this number are deleted, or are deleted by the current turn.
     pub(crate) unstaged: u64,

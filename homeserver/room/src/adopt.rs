@@ -1,27 +1,27 @@
 //! Adopts a room that this server has just joined through another server.
 
 use std::sync::Arc;
-use weft_dag::order::{Links, order};
 
-use bytes::Bytes;
-use ruma::{EventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId};
-use serde::{Deserialize, Serialize};
-use weft_dag::{Pdu, RoomVersion, StateMap, StateView, Verdict, Verified};
+use ruma::{EventId, OwnedRoomId, RoomId};
+use weft_dag::{
+    Pdu, RoomVersion, StateMap, StateView, Verdict, Verified,
+    order::{Links, order},
+};
+use weft_ingest::{
+    decide::{Undecided, decide, decide_outlier, is_settled},
+    graph::{Graph as _, Incoming},
+    tally::Tally,
+};
 use weft_room_api::{AdoptRefusal, JoinedRoom, RoomCommand, RoomError, Unavailable};
 use weft_wire::event_types;
 
 use crate::{
     Rooms,
     active_room::{ActiveRoom, Extremity, room_type},
-    ingest::{
-        decide::{Undecided, decide, decide_outlier, is_settled},
-        graph::{Graph as _, Incoming},
-        merge_session::MergeSession,
-    },
     mailbox::Reply,
+    merge::merge_session::MergeSession,
     pending_commit::PendingCommit,
     registry::Shared,
-    tally::Tally,
     worker::Worker,
 };
 

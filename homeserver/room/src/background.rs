@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use ruma::RoomId;
+use weft_ingest::Want;
 use weft_jobs::JobWaker;
 use weft_room_api::Peers;
 
-use crate::{fetch, fetch::Fetchers, ingest::Want, registry::Shared, room_tasks::RoomTasks};
+use crate::{fetch, fetch::Fetchers, registry::Shared, room_tasks::RoomTasks};
 
 /// What a worker can request. Every call returns at once.
 pub(crate) trait Background: Send + Sync + 'static {

@@ -2,17 +2,12 @@
 
 use std::sync::Arc;
 
-use ruma::{OwnedRoomAliasId, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, UserId};
-use serde::{Deserialize, Serialize};
+use ruma::{OwnedRoomId, RoomId, RoomVersionId, UserId};
 use serde_json::{Map, Value, json};
 use weft_dag::{Draft, EventMap, Pdu, Placement, RoomVersion, StateView, Verdict};
 use weft_room_api::{CreateRefusal, CreateRoom, NewRoom, Preset, RoomCommand, RoomError};
 use weft_store::tables::rooms::PUBLIC_ROOMS;
-use weft_wire::{
-    document::{DocumentContent, DocumentKind},
-    event_types,
-    limits::MAX_INITIAL_STATE_EVENTS,
-};
+use weft_wire::{document::DocumentContent, event_types, limits::MAX_INITIAL_STATE_EVENTS};
 
 use crate::{
     Rooms,

@@ -12,13 +12,12 @@ use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use tokio::time::Instant;
 use weft_convergence::rebuild::Rebuilt;
 use weft_dag::Pdu;
+use weft_room_api::Unavailable;
+use weft_room_read::Reader;
 use weft_store::{
     Batch,
     tables::documents::{DISPUTED_ROOMS, DisputeRow},
 };
-
-use weft_room_api::Unavailable;
-use weft_room_read::Reader;
 use weft_wire::{event_types, witness};
 
 use crate::{

@@ -2,25 +2,18 @@
 
 mod large;
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
-use serde::{Deserialize, Serialize};
-use weft_crdt::{DeleteSet, Document, Refused, StateHash, StateVector, Update};
+use weft_crdt::{DeleteSet, Refused, StateVector, Update};
+use weft_document::{AdmittedUpdate, CopiedPast, EditUpdate, Examined, OpenText};
 use weft_room_api::{
     ConnectionId, CurrentText, Edit, EditOutcome, EditRefusal, LiveEdit, Partly, RefusedContent, RoomCommand,
     RoomError, RoomHint, Unavailable,
 };
 
-use crate::{
-    Rooms,
-    document::{AdmittedUpdate, CopiedPast, EditUpdate, Examined, OpenText},
-    mailbox::Reply,
-    pending_commit::PendingCommit,
-    router::parse_vector,
-    worker::Worker,
-};
+use crate::{Rooms, mailbox::Reply, pending_commit::PendingCommit, router::parse_vector, worker::Worker};
 
 pub(crate) use self::large::{LARGE_EDIT_BYTES, LargeEdits, apply};
 

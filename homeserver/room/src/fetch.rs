@@ -8,10 +8,6 @@
 //! A server that does not answer delays only the events that it sent: for each origin one fetch runs at a time. Must
 //! not decide about events; a worker must not wait for it.
 
-mod gaps;
-mod memory;
-mod sight;
-
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -25,17 +21,17 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weft_dag::{StateMap, Verified};
-use weft_room_api::{Lacks, Unavailable};
-use weft_store::tables::rooms::STAGING;
-
-use self::{
+use weft_ingest::{
+    Fetched, Portion, Want,
     gaps::{EventFetcher, Filled},
     memory::SharedMemory,
     sight::Sight,
 };
+use weft_room_api::{Lacks, Unavailable};
+use weft_store::tables::rooms::STAGING;
+
 use crate::{
     background::Outward,
-    ingest::{Fetched, Portion, Want},
     mailbox::LocalCommand,
     staging::{EVENTS_PER_COMMIT, read_row},
 };

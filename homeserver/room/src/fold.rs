@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ruma::{OwnedRoomId, RoomId};
 use tokio::runtime::{Handle, RuntimeFlavor};
+use weft_document::{FoldJob, Folded, RunId};
 use weft_room_api::Unavailable;
 use weft_store::{
     Batch,
@@ -13,7 +14,6 @@ use weft_store::{
 };
 
 use crate::{
-    document::{FoldJob, Folded, RunId},
     mailbox::{LocalCommand, LocalReply},
     pending_commit::PendingCommit,
     registry::Shared,

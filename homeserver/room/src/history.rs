@@ -10,21 +10,21 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     time::Duration,
 };
-use weft_dag::order::{Links, order};
 
 use ruma::{OwnedEventId, OwnedServerName, RoomId, ServerName};
 use tokio::{sync::watch, time::timeout};
 use weft_convergence::rebuild::missing;
-use weft_dag::{RoomVersion, Verified};
+use weft_dag::{
+    RoomVersion, Verified,
+    order::{Links, order},
+};
+use weft_ingest::{peer_selection::select_peers, stored::StoredRows};
 use weft_jobs::Outcome;
 use weft_room_api::Unavailable;
 use weft_store::tables::rooms::INCOMPLETE_ROOMS;
 use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST};
 
-use crate::{
-    Rooms, background::Outward, ingest::stored::StoredRows, jobs::RoomJob, mailbox::LocalCommand,
-    peer_selection::select_peers, pruned,
-};
+use crate::{Rooms, background::Outward, jobs::RoomJob, mailbox::LocalCommand, pruned};
 
 /// Events of a portion for the worker.
 const PORTION: usize = 100;

@@ -7,14 +7,12 @@
 use ruma::OwnedUserId;
 use tokio::sync::oneshot;
 use weft_dag::Verified;
+use weft_document::{AdmittedUpdate, CopiedPast, Folded, RunId};
+use weft_ingest::Portion;
 use weft_room_api::{ConnectionId, EditOutcome, Lacks, RoomError, RoomReply, RoutedCommand, Unavailable};
 use weft_store::Batch;
 
-use crate::{
-    document::{AdmittedUpdate, CopiedPast, Folded, RunId},
-    ingest::Portion,
-    work_out::WorkedOut,
-};
+use crate::work_out::WorkedOut;
 
 /// An entry of the mailbox.
 pub(crate) enum Command {

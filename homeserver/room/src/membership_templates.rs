@@ -3,30 +3,25 @@
 use std::sync::Arc;
 
 use ruma::{
-    CanonicalJsonObject, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
+    CanonicalJsonObject, OwnedRoomId, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
     events::room::member::MembershipState, room::JoinRuleKind,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use weft_dag::{Draft, Pdu, Placement, StateMap, Verdict, Verified, extremities};
+use weft_ingest::{
+    decide::{Undecided, decide, is_settled},
+    graph::{Graph as _, Incoming},
+    unconfirmed::unconfirmed_extremities,
+};
 use weft_room_api::{
-    Accepted, JoinAnswer, Lacks, MembershipRefusal, NewEvent, RoomCommand, RoomError, SignedMembership, Template,
+    Accepted, JoinAnswer, MembershipRefusal, NewEvent, RoomCommand, RoomError, SignedMembership, Template,
     TemplateKind, Unavailable, UnsignedEvent,
 };
 use weft_room_read::Reader;
 
 use crate::{
-    Rooms,
-    active_room::ActiveRoom,
-    fetch,
-    ingest::{
-        decide::{Undecided, decide, is_settled},
-        graph::{Graph as _, Incoming},
-        merge_session::MergeSession,
-        unconfirmed::unconfirmed_extremities,
-    },
-    mailbox::Reply,
-    pending_commit::PendingCommit,
-    worker::Worker,
+    Rooms, active_room::ActiveRoom, fetch, mailbox::Reply, merge::merge_session::MergeSession,
+    pending_commit::PendingCommit, worker::Worker,
 };
 
 impl Rooms {

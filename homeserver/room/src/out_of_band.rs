@@ -13,7 +13,6 @@ use ruma::{
 use serde_json::{Value, json};
 use weft_dag::{Pdu, Verified, stripped};
 use weft_room_api::{OutOfBandRefusal, RoomChange, RoomError, Unavailable};
-use weft_room_read::{Reader, RoomMembership};
 use weft_store::{
     Batch, CommitError,
     tables::rooms::{

@@ -14,6 +14,7 @@ use ruma::{
     OwnedUserId, RoomId, RoomVersionId, ServerName, TransactionId, UserId, events::room::member::MembershipState,
 };
 use weft_dag::{Pdu, StateKey, event_flags};
+use weft_ingest::Want;
 use weft_room_api::{CommittedEvent, LiveEdit, RoomChange, Unavailable};
 use weft_room_read::order_of;
 use weft_store::{
@@ -31,7 +32,6 @@ use weft_store::{
 use weft_wire::event_types;
 
 use crate::{
-    ingest::Want,
     jobs::{JobChange, RoomJob},
     mailbox::Reply,
     relations,

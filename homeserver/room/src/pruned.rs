@@ -1,4 +1,4 @@
-//! Requests updates that were received redacted (see [`crate::ingest`]) from other servers: a durable job for each
+//! Requests updates that were received redacted (see [`weft_ingest`]) from other servers: a durable job for each
 //! room, separate from the worker, while there are any. A server that has the complete update returns it complete, so that all servers
 //! converge as soon as one that has it can be reached.
 //!
@@ -10,12 +10,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use ruma::{OwnedEventId, OwnedServerName, RoomId};
 use weft_dag::{RoomVersion, Verified};
+use weft_ingest::peer_selection::select_peers;
 use weft_jobs::Outcome;
 use weft_room_api::Unavailable;
 use weft_store::tables::rooms::PRUNED_UPDATES;
 use weft_wire::{limits::MAX_EVENT_IDS_PER_REQUEST, witness};
 
-use crate::{background::Outward, mailbox::LocalCommand, peer_selection::select_peers};
+use crate::{background::Outward, mailbox::LocalCommand};
 
 /// Servers that are tried in one attempt. The next attempt begins with the next ones.
 const MAX_SERVERS: usize = 8;

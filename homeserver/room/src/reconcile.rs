@@ -17,16 +17,14 @@ use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId, ServerName};
 use tokio::time::Instant;
 use weft_clock::millis;
 use weft_dag::Pdu;
+use weft_ingest::unconfirmed::{UnconfirmedExtremities, unconfirmed_extremities};
 use weft_jobs::{Job, Outcome};
 use weft_room_api::Unavailable;
 
 use crate::{
-    ingest::{
-        merge_session::MergeSession,
-        unconfirmed::{UnconfirmedExtremities, unconfirmed_extremities},
-    },
     jobs::{JobChange, RoomJob},
     mailbox::{LocalCommand, LocalReply},
+    merge::merge_session::MergeSession,
     pending_commit::PendingCommit,
     registry::Shared,
     worker::Worker,

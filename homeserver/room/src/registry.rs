@@ -15,6 +15,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weft_budget::{DailyBudget, Overspent};
+use weft_document::{Published, Readable};
 use weft_room_api::{ChangeBus, Clock, Identity, Unavailable};
 use weft_room_read::Reader;
 use weft_store::{Lane, Store};
@@ -24,7 +25,6 @@ use crate::{
     background::Background,
     edit::LargeEdits,
     mailbox::{Command, LocalCommand, Reply},
-    published::{Published, Readable},
     staging::StagedBytes,
     worker::Worker,
 };

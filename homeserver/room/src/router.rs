@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use ruma::{RoomId, events::room::member::MembershipState};
 use tokio::sync::oneshot;
 use weft_crdt::StateVector;
+use weft_document::{Readable, stored_text, stored_vector};
 use weft_room_api::{
     CurrentText, Edit, EditOutcome, RoomCommand, RoomError, RoomHint, RoomReply, RoomRouter, RoutedCommand, Unavailable,
 };
@@ -16,9 +17,7 @@ use weft_room_api::{
 use crate::{
     edit::{self, LARGE_EDIT_BYTES},
     mailbox::{Command, LocalCommand},
-    published::Readable,
     registry::Shared,
-    stored_text::{stored_text, stored_vector},
 };
 
 /// The rooms that this process serves: all of them.

@@ -8,6 +8,7 @@
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, OwnedEventId};
 use weft_convergence::admission::{Judgement, judge};
+use weft_document::seal::{self, Part};
 use weft_room_api::{EventRefusal, RoomError, Unavailable};
 use weft_wire::{event_types, update::UpdateContent};
 
@@ -16,7 +17,6 @@ use crate::{
     compose::{ProtoEvent, canonical},
     mailbox::Reply,
     pending_commit::PendingCommit,
-    seal::{self, Part},
     worker::Worker,
 };
 

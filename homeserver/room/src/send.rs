@@ -3,15 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ruma::{
-    EventId, MilliSecondsSinceUnixEpoch, OwnedDeviceId, OwnedEventId, OwnedTransactionId, OwnedUserId, RoomId,
-    RoomVersionId,
-};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use ruma::{EventId, OwnedEventId, RoomId};
+use serde_json::Value;
 use weft_convergence::admission::{Judgement, judge};
 use weft_crdt::Update;
-use weft_dag::{Pdu, event_flags, redact, stripped};
+use weft_dag::{event_flags, redact, stripped};
 use weft_room_api::{
     EventRefusal, LiveEdit, NewEvent, RoomCommand, RoomError, StateCondition, Unavailable, UnsentEvent,
 };

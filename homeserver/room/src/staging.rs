@@ -15,6 +15,11 @@ use futures_util::future::{join, try_join, try_join_all};
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, ServerName, UInt};
 use tracing::Instrument as _;
 use weft_dag::{RoomVersion, Unchecked, Verified};
+use weft_ingest::{
+    Ingest, IngestReport, Portion, Staged, Want,
+    state_reset::resets,
+    unconfirmed::{UnconfirmedExtremities, unconfirmed_extremities},
+};
 use weft_room_api::{Lacks, LimitExceeded, RoomCommand, RoomError, Unavailable};
 use weft_store::{
     Batch, CommitError,
@@ -24,13 +29,8 @@ use weft_wire::limits::{MAX_STAGED_EVENTS_PER_ROOM, STAGING_RETRY_SECONDS};
 
 use crate::{
     Rooms,
-    ingest::{
-        Ingest, IngestReport, Portion, Staged, Want,
-        merge_session::MergeSession,
-        state_reset::resets,
-        unconfirmed::{UnconfirmedExtremities, unconfirmed_extremities},
-    },
     mailbox::{LocalCommand, LocalReply},
+    merge::merge_session::MergeSession,
     pending_commit::PendingCommit,
     registry::Shared,
     worker::Worker,

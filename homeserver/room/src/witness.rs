@@ -6,7 +6,7 @@
 //! after updates of other servers. That one is due is a durable job, so that a restart doesn't lose it.
 //!
 //! Membership events do not show what their sender's server had: another server may have chosen their `prev_events`.
-//! Must not decide which updates stand ([`crate::ingest::rebuild`]).
+//! Must not decide which updates stand ([`weft_convergence::rebuild`]).
 
 use std::{sync::Arc, time::Duration};
 

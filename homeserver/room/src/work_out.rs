@@ -20,16 +20,17 @@ use tokio::{
 };
 use weft_convergence::rebuild::{PersistedEvent, Rebuilt, missing, rebuild};
 use weft_dag::{Pdu, RoomVersion};
+use weft_document::{OpenText, PointOfText, Replacement, ReservedNumbers, RunId};
+use weft_ingest::stored::StoredRows;
 use weft_room_api::Unavailable;
 use weft_room_read::damaged;
 use weft_store::Batch;
 
 use crate::{
     active_room::{ActiveRoom, point},
-    document::{OpenText, PointOfText, Replacement, ReservedNumbers, RunId},
     fold::write_portions,
-    ingest::{merge_session::MergeSession, stored::StoredRows},
     mailbox::{LocalCommand, LocalReply},
+    merge::merge_session::MergeSession,
     pending_commit::PendingCommit,
     registry::Shared,
     worker::Worker,

@@ -14,15 +14,14 @@ use tokio::{
 };
 use tracing::Instrument as _;
 use weft_dag::Signer;
+use weft_document::{OpenText, Published};
 use weft_room_api::{RoomCommand, RoomError, RoomReply, RoutedCommand, Unavailable};
 use weft_store::CommitError;
 
 use crate::{
     active_room::ActiveRoom,
-    document::OpenText,
     mailbox::{Command, LocalCommand, Reply},
     pending_commit::PendingCommit,
-    published::Published,
     reconcile::Reconciliation,
     registry::Shared,
     staging::{IngestQueue, Waiting},

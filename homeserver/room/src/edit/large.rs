@@ -13,13 +13,10 @@ use tokio::{
     time::timeout,
 };
 use weft_crdt::LiveUpdate;
+use weft_document::{AdmittedUpdate, CopiedPast};
 use weft_room_api::{Edit, EditOutcome, RoomError, Unavailable};
 
-use crate::{
-    document::{AdmittedUpdate, CopiedPast},
-    mailbox::LocalCommand,
-    registry::Shared,
-};
+use crate::{mailbox::LocalCommand, registry::Shared};
 
 /// An update above this length is admitted in a task. Up to it, parsing and admission take a few milliseconds, the time
 /// of a commit; an update of the greatest length takes a hundred.

@@ -2,20 +2,14 @@
 //! task. Must not fetch anything.
 
 use std::sync::Arc;
-
 use weft_dag::Verified;
+use weft_ingest::{
+    decide::{Undecided, decide, is_settled},
+    tally::Tally,
+};
 use weft_room_api::Unavailable;
 
-use crate::{
-    ingest::{
-        decide::{Undecided, decide, is_settled},
-        merge_session::MergeSession,
-    },
-    mailbox::LocalReply,
-    pending_commit::PendingCommit,
-    tally::Tally,
-    worker::Worker,
-};
+use crate::{mailbox::LocalReply, merge::merge_session::MergeSession, pending_commit::PendingCommit, worker::Worker};
 
 impl Worker {
     pub(crate) async fn history(&mut self, events: Vec<Verified>, commit: &mut PendingCommit, reply: LocalReply<()>) {

@@ -2,11 +2,10 @@
 //! anything.
 
 use std::sync::Arc;
-
 use weft_dag::Verified;
 use weft_room_api::Unavailable;
 
-use crate::{ingest::merge_session::MergeSession, mailbox::LocalReply, pending_commit::PendingCommit, worker::Worker};
+use crate::{mailbox::LocalReply, merge::merge_session::MergeSession, pending_commit::PendingCommit, worker::Worker};
 
 impl Worker {
     pub(crate) async fn restore_updates(
