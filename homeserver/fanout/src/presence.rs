@@ -156,7 +156,12 @@ impl Presence {
         if users.is_empty() {
             return (Vec::new(), last);
         }
-        let companions: BTreeSet<OwnedUserId> = self.inner.membership_view.companions(viewer, &users).await;
+        // Viewers see their own presence without reading the members of their rooms.
+        let others: Vec<OwnedUserId> = users.iter().filter(|user| *user != viewer).cloned().collect();
+        let companions = match others.is_empty() {
+            true => BTreeSet::new(),
+            false => self.inner.membership_view.companions(viewer, &others).await,
+        };
         let states = self.states();
         let presences = users
             .into_iter()
