@@ -261,6 +261,12 @@ async fn a_departed_user_does_not_read_on_when_another_user_of_the_server_joins(
             let room = alice.create_room(options).await?;
             let before = alice.say(&room, "before").await?;
             bob.join(&room, Some(&via)).await?;
+            // A server that is removed before it has fetched the history gets it redacted.
+            bob.until("the history", || async {
+                let bodies = bob.messages(&room).await?;
+                Ok(bodies.contains(&"before".to_owned()).then_some(()))
+            })
+            .await?;
             if end == "leave" {
                 bob.post(&Client::in_room(&room, "leave"), json!({})).await?;
             } else {
