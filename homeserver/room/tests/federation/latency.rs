@@ -55,7 +55,7 @@ async fn latency_beside_a_server_of_one_byte_a_second() {
 }
 
 async fn begin() -> (Net, OwnedRoomId) {
-    let net = Net::new(&SERVERS).await;
+    let net = Net::with_usual_budgets(&SERVERS).await;
     let room = three(&net).await;
     (net, room)
 }

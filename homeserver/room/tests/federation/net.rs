@@ -172,6 +172,7 @@ struct Inner {
     wire: Arc<Wire>,
     clock: Arc<RuntimeClock>,
     text_eviction: Duration,
+    staged_bytes: u64,
 }
 
 struct TestPeers(OnceLock<Weak<Inner>>);
@@ -333,7 +334,7 @@ impl Inner {
         let config = RoomConfig {
             seal_idle: Duration::from_millis(20),
             seal_max: Duration::from_millis(40),
-            staged_bytes_per_room: STAGED_BYTES,
+            staged_bytes_per_room: self.staged_bytes,
             text_eviction: self.text_eviction,
             ..RoomConfig::default()
         };
@@ -373,13 +374,28 @@ impl Net {
         Self::with_text_eviction(names, RoomConfig::default().text_eviction).await
     }
 
+    /// Servers with the usual budgets, which stage thousands of events.
+    pub async fn with_usual_budgets(names: &[&str]) -> Self {
+        let RoomConfig {
+            text_eviction,
+            staged_bytes_per_room,
+            ..
+        } = RoomConfig::default();
+        Self::with(names, text_eviction, staged_bytes_per_room).await
+    }
+
     /// Servers whose texts leave memory after this time.
     pub async fn with_text_eviction(names: &[&str], text_eviction: Duration) -> Self {
+        Self::with(names, text_eviction, STAGED_BYTES).await
+    }
+
+    async fn with(names: &[&str], text_eviction: Duration, staged_bytes: u64) -> Self {
         let inner = Arc::new(Inner {
             servers: Mutex::default(),
             wire: Arc::default(),
             clock: Arc::new(RuntimeClock::distinct(1_800_000_000_000)),
             text_eviction,
+            staged_bytes,
         });
         for name in names {
             inner
