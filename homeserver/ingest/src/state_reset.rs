@@ -3,7 +3,7 @@
 //! lifted by a user who has lost the power to do so. The user's server may have only that branch, and events are not
 //! sent to servers outside of the room.
 //!
-//! Must not decide what is done about it: that is [`crate::resend`].
+//! Must not decide what is done about it: that is `resend` in `weft-room`.
 
 use std::{
     collections::{BTreeMap, HashSet},

@@ -3,7 +3,7 @@
 //! `spec/docs/admission.md`.
 //!
 //! Whether a server did is not known; whether one could have follows from the graph. Must not decide what is done about
-//! it: that is [`crate::reconcile`].
+//! it: that is `reconcile` in `weft-room`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -7,11 +7,11 @@ use ruma::{OwnedEventId, RoomId};
 use weft_convergence::rebuild::{PersistedEvent, rebuild};
 use weft_crdt::{Update, compact, merge};
 use weft_dag::event_flags;
+use weft_room_api::{ContentRefusal, RoomError, Unavailable};
 use weft_store::tables::documents::{DISPUTED_ROOMS, DOC_SEQ, SNAPSHOT, SNAPSHOT_PARTS, SNAPSHOT_TAIL, SnapshotRow};
 use weft_wire::event_types;
 
 use crate::{Reader, StoredEvent};
-use weft_room_api::{ContentRefusal, RoomError, Unavailable};
 
 /// Events that are loaded at a time during the walk back.
 const STEP: usize = 256;

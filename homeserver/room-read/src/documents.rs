@@ -3,11 +3,11 @@
 
 use futures_util::try_join;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use weft_room_api::Unavailable;
 use weft_store::tables::documents::{DOC_SEQ, DOCUMENT_CHANGES, DOCUMENTS, DOCUMENTS_OF, DocumentChange, DocumentRow};
 use weft_wire::{Role, document::DocumentKind, rest::Document};
 
 use crate::{Reader, damaged};
-use weft_room_api::Unavailable;
 
 impl Reader {
     /// The documents that a user of this server has joined, in no particular order.

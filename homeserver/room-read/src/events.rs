@@ -4,10 +4,10 @@ use std::{collections::HashMap, num::NonZeroU64, sync::Arc};
 
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use weft_dag::{Pdu, RoomVersion, StateView, event_flags};
+use weft_room_api::{StateIds, Unavailable};
 use weft_store::tables::rooms::{EVENT_ROOM, EVENTS, EventRow};
 
 use crate::{Reader, damaged};
-use weft_room_api::{StateIds, Unavailable};
 
 /// The stream ordering of an event on this server. Not comparable on purpose: an event without a stream ordering is
 /// neither early nor late, and only the graph or [`Reader::order`] gives its position.

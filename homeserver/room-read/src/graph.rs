@@ -9,11 +9,11 @@ use std::{
 use futures_util::try_join;
 use ruma::{EventId, OwnedEventId, RoomId};
 use weft_dag::{Pdu, event_flags};
+use weft_room_api::Unavailable;
 use weft_store::tables::rooms::{EVENTS, EXTREMITIES, EventRow, INCOMPLETE_ROOMS};
 use weft_wire::limits::MAX_BACKFILL_EVENTS;
 
 use crate::{Reader, TimelineEvent};
-use weft_room_api::Unavailable;
 
 impl Reader {
     /// The forward extremities, oldest first.

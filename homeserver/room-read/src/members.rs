@@ -6,13 +6,13 @@ use ruma::{
     OwnedEventId, OwnedRoomAliasId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomAliasId, RoomId, ServerName, UserId,
     events::room::member::MembershipState,
 };
+use weft_room_api::Unavailable;
 use weft_store::tables::rooms::{
     ALIASES, AliasRow, LOCAL_MEMBERS, MEMBERS, MEMBERSHIP, MembershipRow, PUBLIC_ROOMS, ROOM_ALIASES, ROOM_SERVERS,
     ROOMS,
 };
 
 use crate::Reader;
-use weft_room_api::Unavailable;
 
 /// Memberships that are read at a time.
 const MEMBERS_AT_ONCE: usize = 1_000;

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use ruma::{EventId, OwnedEventId, RoomId, UserId, events::room::member::MembershipState};
 use weft_dag::{Pdu, RoomVersion};
+use weft_room_api::Unavailable;
 
 use crate::membership_chain;
 use crate::{Place, Reader};
-use weft_room_api::Unavailable;
 
 /// Membership events of one user that are read, from the current one back. For a user with more of them, visibility
 /// follows from the newest ones alone.

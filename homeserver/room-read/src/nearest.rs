@@ -16,15 +16,15 @@ use weft_convergence::{
     rebuild::claim_of,
 };
 use weft_crdt::{ClientId, Document, StateVector};
+use weft_dag::order::{Links, order};
 use weft_dag::{Pdu, event_flags};
+use weft_room_api::{ContentRefusal, RoomError, Unavailable};
 use weft_store::tables::{
     documents::{CHECKPOINTS, CLIENT_OWNERS, CheckpointRow, DISPUTED_ROOMS, SNAPSHOT_PARTS},
     rooms::INCOMPLETE_ROOMS,
 };
 
 use crate::{Reader, StoredEvent};
-use weft_dag::order::{Links, order};
-use weft_room_api::{ContentRefusal, RoomError, Unavailable};
 
 /// Events that are loaded at a time during the walk back.
 const STEP: usize = 256;

@@ -9,12 +9,12 @@ use futures_util::{
 };
 use ruma::{DeviceId, EventId, OwnedEventId, RoomId, UserId};
 use weft_dag::Pdu;
+use weft_room_api::Unavailable;
 use weft_store::tables::rooms::{
     EVENT_GROUP, EVENT_TXN, EVENTS, EventRow, INCOMPLETE_ROOMS, REDACTED_BY, RELATIONS, TIMELINE,
 };
 
 use crate::{MAX_BUNDLED_RELATIONS, Place, Reader, StoredEvent, order_of};
-use weft_room_api::Unavailable;
 
 impl Reader {
     /// What the client format of these events of a room needs: the events, their `unsigned` data, relations, the events

@@ -6,10 +6,10 @@
 use std::collections::HashSet;
 
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
+use weft_room_api::Unavailable;
 use weft_store::tables::rooms::{REDACTED_BY, RELATIONS, RelationRow};
 
 use crate::Reader;
-use weft_room_api::Unavailable;
 
 impl Reader {
     /// The newest events that relate to an event and that a user may see, newest first, and the number of events that

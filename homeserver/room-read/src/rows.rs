@@ -8,13 +8,13 @@ use weft_dag::{
     StateMap,
     groups::{self, GroupId, GroupRow},
 };
+use weft_room_api::Unavailable;
 use weft_store::tables::{
     documents::{EVENT_VECTOR, VECTORS, VectorRow},
     rooms::{CURRENT_GROUP, EVENT_GROUP, EventGroupRow, STATE_GROUPS, StateGroupRow},
 };
 
 use crate::Reader;
-use weft_room_api::Unavailable;
 
 /// Rows that are read at once for a chain. A chain has at most 100 rows, mostly with consecutive numbers.
 const CHAIN_PAGE: usize = 64;

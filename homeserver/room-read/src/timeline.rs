@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use futures_util::future::try_join;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use weft_dag::Pdu;
+use weft_room_api::Unavailable;
 use weft_store::{
     Lane, LimitedQuery, Table, VisiblePositions,
     tables::rooms::{BACKFILL_POSITIONS, STREAM, TIMELINE, TIMELINE_WITHOUT_UPDATES},
@@ -12,7 +13,6 @@ use weft_store::{
 use weft_wire::{event_types, limits::MAX_PAGE_EVENTS};
 
 use crate::{Place, Reader, damaged};
-use weft_room_api::Unavailable;
 
 /// Which events of a timeline are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

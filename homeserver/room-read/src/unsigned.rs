@@ -10,10 +10,10 @@ use std::{
 use futures_util::try_join;
 use ruma::{DeviceId, OwnedEventId, RoomId, UserId, events::room::member::MembershipState};
 use weft_dag::{Pdu, redact::redact};
+use weft_room_api::Unavailable;
 use weft_store::tables::rooms::{EVENT_GROUP, EVENT_TXN, EventGroupRow, REDACTED_BY};
 
 use crate::{Reader, damaged, membership_history::membership_of};
-use weft_room_api::Unavailable;
 
 /// The `unsigned` data of one event (Matrix client-server API, `unsigned`).
 #[derive(Debug, Clone, Default)]

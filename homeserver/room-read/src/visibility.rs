@@ -13,10 +13,10 @@ use ruma::{
 };
 use weft_dag::event_flags;
 use weft_dag::{Pdu, StateView};
+use weft_room_api::Unavailable;
 
 use crate::Reader;
 use crate::membership_chain;
-use weft_room_api::Unavailable;
 
 impl Reader {
     /// Of the requested events, those at which the server was in the room; all of them if it is in the room now.

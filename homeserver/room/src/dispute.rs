@@ -1,7 +1,7 @@
 //! A document in which two events claim the same clocks: whether the text must be worked out again, when, and which
 //! updates this server's next event names as standing.
 //!
-//! [`crate::rivals`] decides from all events of the room which claims stand. Where claims are rivals, any later event
+//! [`weft_convergence::rivals`] decides from all events of the room which claims stand. Where claims are rivals, any later event
 //! may change that, and a malicious server can make claims at any rate. So the text is worked out at most once per
 //! pause, and the fact that it is due is on disk until then. Must not read the graph, and must not build events: the
 //! code that composes an update or a witness writes the field `dev.weft.stands`.

@@ -1,6 +1,6 @@
 //! Compaction of a document: a task compacts a copy of the text and has the worker write the parts of the snapshot
 //! between edits; then the worker installs it, unless the text was replaced meanwhile. It begins after any commit that
-//! made the tail long, also one of events of other servers. Must not decide when a tail is long: that is [`crate::document`].
+//! made the tail long, also one of events of other servers. Must not decide when a tail is long: that is [`weft_document`].
 
 use std::sync::Arc;
 

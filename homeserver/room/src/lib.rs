@@ -1,7 +1,7 @@
 //! The write path: one worker task per active room, the only writer of that room.
 //!
 //! The input is a command (create, send, edit, events of other servers). The output is one atomic batch for the store
-//! and a [`RoomChange`] for the bus. Reads need no worker: they are in [`Reader`].
+//! and a [`weft_room_api::RoomChange`] for the bus. Reads need no worker: they are in [`weft_room_read::Reader`].
 //! This crate must not know a URL, a socket or a CRDT engine, and must not assume that the store is local or
 //! synchronous.
 

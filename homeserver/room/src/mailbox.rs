@@ -2,7 +2,7 @@
 //!
 //! A [`LocalCommand`] never leaves the process: it comes from a task that the worker started, and such tasks run where
 //! the room is served. So it may carry events that were checked here, results of computations, and channels. Everything
-//! that comes from elsewhere must be a [`RoomCommand`](crate::RoomCommand).
+//! that comes from elsewhere must be a [`RoomCommand`](weft_room_api::RoomCommand).
 
 use ruma::OwnedUserId;
 use tokio::sync::oneshot;

@@ -1,6 +1,6 @@
 //! Sends membership events again, so that they reference all forward extremities.
 //!
-//! Must not decide which: that is [`crate::reconcile`] for joined users, and [`crate::merge::state_reset`] for removed
+//! Must not decide which: that is [`crate::reconcile`] for joined users, and [`weft_ingest::state_reset`] for removed
 //! ones.
 
 use std::sync::Arc;

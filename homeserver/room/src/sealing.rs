@@ -1,4 +1,4 @@
-//! Sealing, the part that changes the room: turns the plan of [`crate::seal`] into signed events.
+//! Sealing, the part that changes the room: turns the plan of [`weft_document::seal`] into signed events.
 //!
 //! Every change of the state seals first, so pending edits are always sealed under the state in which they were
 //! acknowledged, and no right to edit can be lost in between. This includes state changes from other servers: pending

@@ -15,11 +15,11 @@ use ruma::{
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
 };
 use weft_dag::{Pdu, RoomVersion, StateView};
+use weft_room_api::Unavailable;
 use weft_store::tables::rooms::{EVENT_GROUP, EVENT_ROOM};
 
 use crate::Reader;
 use crate::membership_history::{MembershipHistory, membership_of};
-use weft_room_api::Unavailable;
 
 /// Whether a user may see an event. `then` is the membership at the event; `joined_since`: the user is joined now or
 /// joined at some point after the event. Pure.
