@@ -31,9 +31,9 @@ use weft_conformance_tests::{client::Client, server::Server};
 ///
 /// Examples:
 ///
-///     weft-load edit --peers
-///     weft-load --url https://docs.example --register loadtest crowd --documents 50
-///     weft-load --json results seen
+/// - weft-load edit --peers
+/// - weft-load --url https://docs.example --register loadtest crowd --documents 50
+/// - weft-load --json results seen
 #[derive(Parser, Debug)]
 #[command(name = "weft-load", version, verbatim_doc_comment)]
 pub struct Arguments {
