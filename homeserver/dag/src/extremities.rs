@@ -2,39 +2,31 @@
 //!
 //! Few extremities mean few states to resolve. Must not trust depth or time, which the sender chooses.
 
-use std::collections::BTreeSet;
-
 use ruma::OwnedEventId;
 use weft_wire::limits;
 
 use crate::Pdu;
 
-/// The forward extremities after an event was accepted. The event becomes one. The events it references are no longer
-/// extremities, also those that it reaches through events rejected or soft-failed until now (`between`): an ancestor
-/// left as an extremity would bring back state that has changed since. Must be called for accepted events only: our
-/// events never reference rejected and soft-failed ones.
-#[must_use]
-pub fn advance<'a>(
-    current: &BTreeSet<OwnedEventId>,
+/// The events that are no longer forward extremities once an event is accepted, which becomes one: the events it
+/// references, also those that it reaches through events rejected or soft-failed until now (`between`). An ancestor left
+/// as an extremity would bring back state that has changed since. Must be called for accepted events only: our events
+/// never reference rejected and soft-failed ones.
+pub fn followed<'a>(
     accepted: &'a Pdu,
     between: impl IntoIterator<Item = &'a Pdu>,
-) -> BTreeSet<OwnedEventId> {
-    let mut next = current.clone();
-    for event in between.into_iter().chain([accepted]) {
-        for followed in event.prev_events() {
-            next.remove(followed);
-        }
-    }
-    next.insert(accepted.event_id().to_owned());
-    next
+) -> impl Iterator<Item = &'a OwnedEventId> {
+    let events = between.into_iter().chain([accepted]);
+    events.flat_map(Pdu::prev_events)
 }
 
-/// The forward extremities that our next event references: all, or if there are more than
+/// The forward extremities that our next event references, oldest first: all, or if there are more than
 /// [`limits::MAX_CITED_EXTREMITIES`], the newest. Our event replaces them, so that later events reference the others.
 #[must_use]
-pub fn cite(oldest_first: &[OwnedEventId]) -> Vec<OwnedEventId> {
-    let left_out = oldest_first.len().saturating_sub(limits::MAX_CITED_EXTREMITIES);
-    oldest_first.iter().skip(left_out).cloned().collect()
+pub fn cite<'a>(newest_first: impl IntoIterator<Item = &'a OwnedEventId>) -> Vec<OwnedEventId> {
+    let newest = newest_first.into_iter().take(limits::MAX_CITED_EXTREMITIES);
+    let mut cited: Vec<OwnedEventId> = newest.cloned().collect();
+    cited.reverse();
+    cited
 }
 
 #[cfg(test)]
@@ -48,7 +40,7 @@ mod tests {
         let mut ends: Vec<OwnedEventId> = (0..1_000).map(id).collect();
         let mut ours = 0;
         while ends.len() > 1 {
-            let cited = cite(&ends);
+            let cited = cite(ends.iter().rev());
             assert!(cited.len() <= 10 && cited.len() > 1);
             ends.retain(|end| !cited.contains(end));
             ends.push(id(1_000 + ours));

@@ -245,7 +245,10 @@ impl World {
         }
         if verdict == Verdict::Accepted {
             let between = self.unaccepted_before(&pdu);
-            self.heads = extremities::advance(&self.heads, &pdu, between.iter().map(Arc::as_ref));
+            for followed in extremities::followed(&pdu, between.iter().map(Arc::as_ref)) {
+                self.heads.remove(followed);
+            }
+            self.heads.insert(id.clone());
         }
         self.order.push(id.clone());
         self.verdicts.insert(id, verdict);

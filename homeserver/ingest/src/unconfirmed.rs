@@ -20,6 +20,9 @@ use crate::{
     graph::{Graph, Known},
 };
 
+/// Only this number of forward extremities, the newest, are examined: another server chooses how many there are. Our next
+/// events merge the newest ones, so the others are examined when there are fewer.
+pub const MAX_EXAMINED: usize = 100;
 /// Forward extremities beyond this number are checked against the current state only: each of the others is checked
 /// against all others.
 const MAX_EXTREMITIES: usize = 10;
@@ -41,13 +44,15 @@ pub struct UnconfirmedExtremities {
 
 /// Examines the forward extremities. If there is only one, it references everything that a server in the room has.
 pub async fn unconfirmed_extremities(graph: &impl Graph) -> Result<UnconfirmedExtremities, Unavailable> {
-    let extremities = graph.extremities();
+    let mut extremities = graph.extremities();
     let mut unconfirmed_extremities = UnconfirmedExtremities::default();
     if extremities.len() < 2 {
         return Ok(unconfirmed_extremities);
     }
     let mut branches = Vec::new();
-    for id in extremities {
+    let examined = extremities.split_off(extremities.len().saturating_sub(MAX_EXAMINED));
+    graph.read_events(&examined).await?;
+    for id in examined {
         let Some(Known { pdu, .. }) = graph.event(&id).await? else {
             continue;
         };

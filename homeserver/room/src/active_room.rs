@@ -32,6 +32,7 @@ use weft_wire::{event_types, limits::MAX_CITED_EXTREMITIES};
 
 use crate::{
     dispute::Dispute,
+    forward_extremities::{Extremity, ForwardExtremities, StateAfter},
     indexes::Indexes,
     pending_commit::{PendingCommit, Write},
     witness,
@@ -82,13 +83,6 @@ pub(crate) struct DecidedEvent {
     pub(crate) between: Vec<Arc<Pdu>>,
 }
 
-/// A forward extremity.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Extremity {
-    pub(crate) id: OwnedEventId,
-    pub(crate) depth: u64,
-}
-
 /// A room in memory.
 pub(crate) struct ActiveRoom {
     pub(crate) id: OwnedRoomId,
@@ -97,8 +91,7 @@ pub(crate) struct ActiveRoom {
     pub(crate) group: Group,
     /// The stream position of the newest accepted event.
     pub(crate) position: u64,
-    /// Oldest first.
-    pub(crate) extremities: Vec<Extremity>,
+    pub(crate) extremities: ForwardExtremities,
     /// The extremity that is our last event or a descendant of it: each of our events references the one before it.
     /// `None` if no such extremity was seen since the room was loaded.
     own_extremity: Option<OwnedEventId>,
@@ -133,7 +126,7 @@ impl ActiveRoom {
             version,
             group: Group { id: 0, hops: 0 },
             position: 0,
-            extremities: Vec::new(),
+            extremities: ForwardExtremities::default(),
             own_extremity: None,
             document: is_document.then(OpenText::empty),
             unwitnessed: None,
@@ -169,16 +162,12 @@ impl ActiveRoom {
         let mut active = Self::new(id, version, false);
         active.cover = None;
         active.state = StateView::from_events(active.version.clone(), current.state);
-        let extremity = |pdu: Arc<Pdu>| Extremity {
-            id: pdu.event_id().to_owned(),
-            depth: pdu.depth(),
-        };
         let events = current.extremities;
         active.own_extremity = events
             .iter()
             .rfind(|pdu| is_statement_of(pdu, ours))
             .map(|pdu| pdu.event_id().to_owned());
-        active.extremities = events.into_iter().map(extremity).collect();
+        active.extremities = ForwardExtremities::stored(events.iter().map(|pdu| Extremity::of(pdu)));
         active.find_own_extremity(reader, ours).await?;
         active.next_group = next_group;
         active.group = group.unwrap_or(active.group);
@@ -205,7 +194,7 @@ impl ActiveRoom {
             return Ok(());
         }
         let mut behind: HashMap<OwnedEventId, OwnedEventId> = HashMap::new();
-        let mut wanted: Vec<OwnedEventId> = self.extremities.iter().map(|extremity| extremity.id.clone()).collect();
+        let mut wanted: Vec<OwnedEventId> = self.extremities.ids().cloned().collect();
         while !wanted.is_empty() && behind.len() < MAX_SEARCHED_EVENTS {
             let mut next = Vec::new();
             for pdu in reader.events_of(&self.id, &self.version, &wanted).await? {
@@ -398,7 +387,8 @@ impl ActiveRoom {
         self.note_meanwhile(&pdu, between.iter().chain([&pdu]).filter(|_| is_accepted));
         if is_accepted {
             self.note_in_dispute(&mut commit.batch, &pdu, !between.is_empty());
-            self.advance_extremities(&mut commit.batch, &pdu, &between);
+            let after = StateAfter::read(groups.map(|(_, after)| after));
+            self.extremities.advance(&pdu, &between, after);
             if is_statement_of(&pdu, ours) || self.own_extremity.as_ref().is_some_and(|id| !self.is_extremity(id)) {
                 self.own_extremity = Some(pdu.event_id().to_owned());
             }
@@ -458,31 +448,12 @@ impl ActiveRoom {
         (is_open && closes && *pdu.sender() != *user).then(|| user.server_name().to_owned())
     }
 
-    fn advance_extremities(&mut self, batch: &mut Batch, pdu: &Arc<Pdu>, between: &[Arc<Pdu>]) {
-        let next = self.extremities_after(pdu, between);
-        self.extremities.retain(|extremity| next.contains(&extremity.id));
-        if !self.extremities.iter().any(|extremity| extremity.id == *pdu.event_id()) {
-            self.extremities.push(Extremity {
-                id: pdu.event_id().to_owned(),
-                depth: pdu.depth(),
-            });
-        }
-        self.put_extremities(batch);
-    }
-
-    /// The extremities that our next event cites.
+    /// The extremities that our next event cites, ours among them.
     pub(crate) fn cited_extremities(&self) -> Vec<OwnedEventId> {
-        let mut extremities: Vec<OwnedEventId> =
-            self.extremities.iter().map(|extremity| extremity.id.clone()).collect();
-        // A stable sort by "is ours": the last ones are cited.
-        extremities.sort_by_key(|id| self.own_extremity.as_ref() == Some(id));
-        extremities::cite(&extremities)
-    }
-
-    /// The extremities once this event is accepted; `between` becomes reachable with it.
-    pub(crate) fn extremities_after(&self, pdu: &Pdu, between: &[Arc<Pdu>]) -> BTreeSet<OwnedEventId> {
-        let current: BTreeSet<OwnedEventId> = self.extremities.iter().map(|extremity| extremity.id.clone()).collect();
-        extremities::advance(&current, pdu, between.iter().map(Arc::as_ref))
+        let own = self.own_extremity.iter().filter(|id| self.extremities.contains(id));
+        let others = self.extremities.ids().rev();
+        let others = others.filter(|id| self.own_extremity.as_ref() != Some(*id));
+        extremities::cite(own.chain(others))
     }
 
     /// The users of this server who are in the room.
@@ -495,10 +466,12 @@ impl ActiveRoom {
         &self.servers
     }
 
-    /// Writes the forward extremities.
-    pub(crate) fn put_extremities(&self, batch: &mut Batch) {
-        let ids = EventIds(self.extremities.iter().map(|extremity| extremity.id.clone()).collect());
-        batch.put(&EXTREMITIES, &(&self.id,), &ids);
+    /// Writes the forward extremities, if this turn changed them. Must be called once, before the turn is committed.
+    pub(crate) fn put_extremities(&mut self, batch: &mut Batch) {
+        if self.extremities.take_changed() {
+            let ids = EventIds(self.extremities.ids().cloned().collect());
+            batch.put(&EXTREMITIES, &(&self.id,), &ids);
+        }
     }
 
     fn enter_state(
@@ -590,14 +563,14 @@ impl ActiveRoom {
 
     /// Whether an event is a forward extremity.
     pub(crate) fn is_extremity(&self, event: &EventId) -> bool {
-        self.extremities.iter().any(|extremity| extremity.id == *event)
+        self.extremities.contains(event)
     }
 }
 
 /// The place of the current text in the graph.
-pub(crate) fn point(extremities: &[Extremity], position: u64) -> PointOfText {
+pub(crate) fn point(extremities: &ForwardExtremities, position: u64) -> PointOfText {
     PointOfText {
-        heads: extremities.iter().map(|end| end.id.clone()).collect(),
+        heads: extremities.ids().cloned().collect(),
         position,
     }
 }
@@ -674,7 +647,12 @@ mod tests {
         let version = RoomVersion::new(&RoomVersionId::V12).unwrap();
         let mut active = ActiveRoom::new(&RoomId::parse("!r").unwrap(), version, true);
         let id = |n: usize| EventId::parse(format!("${n}")).unwrap();
-        active.extremities = (0..30).map(|n| Extremity { id: id(n), depth: 1 }).collect();
+        let extremity = |n| Extremity {
+            id: id(n),
+            depth: 1,
+            after: StateAfter::NotRead,
+        };
+        active.extremities = ForwardExtremities::stored((0..30).map(extremity));
         active.own_extremity = Some(id(3));
         let cited = active.cited_extremities();
         assert!(cited.contains(&id(3)) && cited.contains(&id(29)), "{cited:?}");

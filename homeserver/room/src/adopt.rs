@@ -1,6 +1,6 @@
 //! Adopts a room that this server has just joined through another server.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use ruma::{EventId, OwnedRoomId, RoomId};
 use weft_dag::{
@@ -17,7 +17,8 @@ use weft_wire::event_types;
 
 use crate::{
     Rooms,
-    active_room::{ActiveRoom, Extremity, room_type},
+    active_room::{ActiveRoom, room_type},
+    forward_extremities::Extremity,
     mailbox::Reply,
     merge::merge_session::MergeSession,
     pending_commit::PendingCommit,
@@ -158,7 +159,7 @@ impl Worker {
 /// server must do the same, or it would be in a room in which no other server sees it. True if anything is kept.
 async fn keep_unconfirmed(active: &mut ActiveRoom, shared: &Shared, joined: &JoinedRoom) -> Result<bool, Unavailable> {
     let ours = shared.identity.server_name();
-    let ids: Vec<_> = active.extremities.iter().map(|end| end.id.clone()).collect();
+    let ids: Vec<_> = active.extremities.ids().cloned().collect();
     let extremities = shared.reader.events_of(&active.id, &active.version, &ids).await?;
     let is_in_answer = |id: &EventId| {
         let mut answer = joined.state.iter().chain(&joined.auth_chain);
@@ -173,12 +174,12 @@ async fn keep_unconfirmed(active: &mut ActiveRoom, shared: &Shared, joined: &Joi
         Some(_) => !is_in_answer(pdu.event_id()) && !state.allows(pdu),
         None => true,
     };
-    let kept: Vec<_> = extremities
+    let kept: HashSet<_> = extremities
         .iter()
         .filter(is_unconfirmed)
         .map(|pdu| pdu.event_id())
         .collect();
-    active.extremities.retain(|end| kept.contains(&&*end.id));
+    active.extremities.retain(|id| kept.contains(id));
     let any_kept = !active.extremities.is_empty();
 
     // A later membership references the one before it, so the answer contains it unless the two crossed.
@@ -187,17 +188,15 @@ async fn keep_unconfirmed(active: &mut ActiveRoom, shared: &Shared, joined: &Joi
         return Ok(any_kept);
     };
     if !is_in_answer(last.event_id())
-        && !active.extremities.iter().any(|end| end.id == last.event_id())
+        && !active.extremities.contains(last.event_id())
         && shared
             .reader
             .groups_of(&active.id, &last.event_id().to_owned())
             .await?
             .is_some()
     {
-        active.extremities.push(Extremity {
-            id: last.event_id().to_owned(),
-            depth: last.depth(),
-        });
+        let last = Extremity::of(last);
+        active.extremities.push(last);
     }
     Ok(any_kept)
 }

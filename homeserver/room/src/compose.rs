@@ -60,11 +60,7 @@ impl ActiveRoom {
     ) -> Result<Arc<Pdu>, RoomError> {
         self.check_document_rules(&proto)?;
         let prev_events = self.cited_extremities();
-        let depths = self
-            .extremities
-            .iter()
-            .filter(|end| prev_events.contains(&end.id))
-            .map(|end| end.depth);
+        let depths = self.extremities.depths(&prev_events);
         let types = auth_types(
             &proto.kind,
             &proto.sender,

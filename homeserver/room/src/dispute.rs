@@ -21,12 +21,8 @@ use weft_store::{
 use weft_wire::{event_types, witness};
 
 use crate::{
-    Rooms,
-    active_room::{ActiveRoom, Extremity},
-    mailbox::LocalCommand,
-    pending_commit::PendingCommit,
-    registry::Shared,
-    worker::Worker,
+    Rooms, active_room::ActiveRoom, forward_extremities::ForwardExtremities, mailbox::LocalCommand,
+    pending_commit::PendingCommit, registry::Shared, worker::Worker,
 };
 
 /// The minimum time between two runs. The first false claim takes effect at once; of further claims only the first in
@@ -84,12 +80,12 @@ impl Dispute {
     }
 
     /// Whether an event is a descendant of everything that was there when the text was worked out.
-    fn covers(&mut self, pdu: &Pdu, extremities: &[Extremity]) -> bool {
+    fn covers(&mut self, pdu: &Pdu, extremities: &ForwardExtremities) -> bool {
         // After loading it is not known what was there.
         let known = self.last.is_some();
         let extremities = self
             .extremities
-            .get_or_insert_with(|| extremities.iter().map(|end| end.id.clone()).collect());
+            .get_or_insert_with(|| extremities.ids().cloned().collect());
         let prev = pdu.prev_events();
         let covers = known
             && self.covered.len() < MAX_COVERED
@@ -268,6 +264,7 @@ mod tests {
     use weft_dag::{RoomVersion, testing::World};
 
     use super::*;
+    use crate::forward_extremities::{Extremity, StateAfter};
 
     fn disputed() -> Rebuilt {
         Rebuilt {
@@ -325,13 +322,11 @@ mod tests {
         let mut world = World::public(&RoomVersionId::V12, "@alice:a.example", &[("@bob:b.example", 25)]);
         let (mut active, mut batch) = (active(), Batch::new());
         let before = world.head_list();
-        active.extremities = before
-            .iter()
-            .map(|id| Extremity {
-                id: id.clone(),
-                depth: 1,
-            })
-            .collect();
+        active.extremities = ForwardExtremities::stored(before.iter().map(|id| Extremity {
+            id: id.clone(),
+            depth: 1,
+            after: StateAfter::NotRead,
+        }));
         active.note_text_due(&mut batch);
         active.note_rebuilt(&mut batch, &disputed(), Instant::now());
         let message = serde_json::json!({ "body": "hello" });

@@ -16,6 +16,7 @@ mod dispute;
 pub mod edit;
 mod fetch;
 mod fold;
+mod forward_extremities;
 mod history;
 mod indexes;
 mod jobs;

@@ -310,23 +310,17 @@ fn check(pdu: &Pdu, origin: &ServerName, ours: &ServerName) -> Result<Content, R
 }
 
 fn place(active: &ActiveRoom, draft: &Draft, now: ruma::MilliSecondsSinceUnixEpoch) -> Result<Placement, RoomError> {
-    let extremities: Vec<_> = active.extremities.iter().map(|end| end.id.clone()).collect();
-    let prev_events = extremities::cite(&extremities);
+    let prev_events = extremities::cite(active.extremities.ids().rev());
     let auth = active
         .state
         .auth_events(&draft.kind, &draft.sender, draft.state_key.as_deref(), &draft.content);
-    let depths = active
-        .extremities
-        .iter()
-        .filter(|end| prev_events.contains(&end.id))
-        .map(|end| end.depth);
     let auth_events = auth.map_err(|error| forbidden(error.to_string()))?;
     let cited = active
         .state
         .iter()
         .filter(|pdu| auth_events.contains(&pdu.event_id().to_owned()));
     Ok(Placement {
-        depth: Placement::depth_after(depths),
+        depth: Placement::depth_after(active.extremities.depths(&prev_events)),
         prev_events,
         origin_server_ts: Placement::time_after(now, cited.map(|pdu| pdu.origin_server_ts())),
         auth_events,

@@ -17,7 +17,7 @@ use ruma::{EventId, OwnedEventId, OwnedServerName, RoomId, ServerName};
 use tokio::time::Instant;
 use weft_clock::millis;
 use weft_dag::Pdu;
-use weft_ingest::unconfirmed::{UnconfirmedExtremities, unconfirmed_extremities};
+use weft_ingest::unconfirmed::{MAX_EXAMINED, UnconfirmedExtremities, unconfirmed_extremities};
 use weft_jobs::{Job, Outcome};
 use weft_room_api::Unavailable;
 
@@ -58,9 +58,9 @@ impl Reconciliation {
 
     /// Updates the data for the current extremities, some of which are new in this turn.
     fn note(&mut self, extremities: &[Arc<Pdu>], commit: &PendingCommit, ours: &ServerName) {
-        let is_there = |id: &OwnedEventId| extremities.iter().any(|extremity| extremity.event_id() == id);
-        self.received.retain(|id, _| is_there(id));
-        self.not_referenced.retain(is_there);
+        let is_there: HashSet<_> = extremities.iter().map(|extremity| extremity.event_id()).collect();
+        self.received.retain(|id, _| is_there.contains(&**id));
+        self.not_referenced.retain(|id| is_there.contains(&**id));
         let (new, old): (Vec<_>, Vec<_>) = extremities
             .iter()
             .partition(|extremity| commit.write(extremity.event_id()).is_some());
@@ -143,17 +143,10 @@ impl Worker {
             return Ok(Vec::new());
         };
         let is_new = |id: &OwnedEventId| commit.write(id).is_some();
-        let stored: Vec<_> = active
-            .extremities
-            .iter()
-            .map(|extremity| extremity.id.clone())
-            .filter(|id| !is_new(id))
-            .collect();
+        let examined = || active.extremities.newest(MAX_EXAMINED);
+        let stored: Vec<_> = examined().filter(|id| !is_new(id)).cloned().collect();
         let mut extremities = shared.reader.events_of(&self.room, &active.version, &stored).await?;
-        let new = active
-            .extremities
-            .iter()
-            .filter_map(|extremity| commit.write(&extremity.id));
+        let new = examined().filter_map(|id| commit.write(id));
         extremities.extend(new.map(|write| Arc::clone(&write.pdu)));
         self.reconciliation
             .note(&extremities, commit, shared.identity.server_name());

@@ -275,6 +275,7 @@ impl Worker {
                 document.write_adopted(&mut commit.batch, &active.id);
             }
             active.schedule_naming(&mut commit);
+            active.put_extremities(&mut commit.batch);
             active.put_indexes(&mut commit.batch, self.shared.identity.server_name());
             commit.is_document = active.document.is_some();
         }

@@ -16,7 +16,7 @@ use weft_store::tables::rooms::{EARLY_REDACTIONS, EVENT_GROUP, EventGroupRow};
 use super::merge_session::MergeSession;
 
 /// Events that are read at a time.
-const AT_ONCE: usize = 1_000;
+pub(super) const AT_ONCE: usize = 1_000;
 
 /// What is known about events without reading again.
 #[derive(Default)]

@@ -30,9 +30,13 @@ use weft_store::tables::rooms::{
     TIMELINE_WITHOUT_UPDATES,
 };
 
-use super::{ahead::Ahead, text::Vectors};
+use super::{
+    ahead::{AT_ONCE, Ahead},
+    text::Vectors,
+};
 use crate::{
     active_room::{ActiveRoom, DecidedEvent, Group, NewState, Recipients},
+    forward_extremities::StateAfter,
     pending_commit::PendingCommit,
 };
 
@@ -43,6 +47,8 @@ pub(crate) struct MergeSession<'a> {
     pub(super) reader: &'a Reader,
     pub(super) ours: &'a ServerName,
     pub(super) placed: HashMap<OwnedEventId, MergedEvent>,
+    /// The states of the groups that this turn has written.
+    written: HashMap<u64, StateMap>,
     /// Events of earlier turns that this turn has read: most events cite the same few. Only this worker writes to the
     /// room.
     read: Mutex<HashMap<OwnedEventId, (Arc<Pdu>, u8)>>,
@@ -108,6 +114,7 @@ impl<'a> MergeSession<'a> {
             reader,
             ours,
             placed,
+            written: HashMap::new(),
             read: Mutex::default(),
             ahead: Ahead::default(),
             early,
@@ -191,6 +198,7 @@ impl<'a> MergeSession<'a> {
         let group = self
             .active
             .write_group(&mut self.commit.batch, parent, &changes, || map.clone());
+        self.written.insert(group.id, map.clone());
         Stated { map, group }
     }
 
@@ -549,16 +557,18 @@ impl<'a> MergeSession<'a> {
         after: &Stated,
         between: &[Arc<Pdu>],
     ) -> Result<Option<NewState>, Unavailable> {
-        let mut others = self.active.extremities_after(pdu, between);
-        others.remove(pdu.event_id());
-        let mut forks = vec![after.clone()];
-        for end in &others {
-            forks.extend(self.stated_after(end).await?);
-        }
-        if self.are_states_of_now(&forks).await? {
+        self.read_states_of_extremities().await?;
+        let mut groups = self.active.extremities.groups_beside(pdu, between);
+        groups.remove(&after.group.id);
+        let now = self.active.extremities.groups().keys();
+        if now.eq(groups.keys().chain([&after.group.id]).collect::<BTreeSet<_>>()) {
+            // These states resolve to the current state.
             return Ok(None);
         }
-        let forks: Vec<StateMap> = forks.into_iter().map(|fork| fork.map).collect();
+        let mut forks = vec![after.map.clone()];
+        for group in groups.into_keys() {
+            forks.push(self.state_of_group(group).await?);
+        }
         let map = match resolve_loading(self, &forks).await {
             Ok(map) => map,
             Err(Undecided::Unavailable(error)) => return Err(error),
@@ -589,13 +599,29 @@ impl<'a> MergeSession<'a> {
         Ok(Some(NewState { view, group, changed }))
     }
 
-    /// Whether these are the states at the current forward extremities: then they resolve to the current state.
-    async fn are_states_of_now(&self, forks: &[Stated]) -> Result<bool, Unavailable> {
-        let mut groups = BTreeSet::new();
-        for end in &self.active.extremities {
-            groups.extend(self.stated_after(&end.id).await?.map(|stated| stated.group.id));
+    /// Reads which states are after the forward extremities that were there when the room was loaded.
+    async fn read_states_of_extremities(&mut self) -> Result<(), Unavailable> {
+        let unread = self.active.extremities.unread();
+        for ids in unread.chunks(AT_ONCE) {
+            let keys = ids.iter().map(|id| (&self.active.id, id));
+            let rows = self.reader.store().get_many(&EVENT_GROUP, keys).await?;
+            for (id, row) in ids.iter().zip(rows) {
+                let after = StateAfter::read(row.map(|row| row.after));
+                self.active.extremities.note_state(id, after);
+            }
         }
-        Ok(groups == forks.iter().map(|fork| fork.group.id).collect())
+        Ok(())
+    }
+
+    /// The state of a group, which this turn may have written.
+    async fn state_of_group(&self, group: u64) -> Result<StateMap, Unavailable> {
+        if group == self.active.group.id {
+            return Ok(self.active.state.map());
+        }
+        if let Some(map) = self.written.get(&group) {
+            return Ok(map.clone());
+        }
+        Ok(self.reader.group(&self.active.id, group).await?.0)
     }
 
     /// The current state with these entries changed.
@@ -650,7 +676,7 @@ impl Graph for MergeSession<'_> {
     }
 
     fn extremities(&self) -> Vec<OwnedEventId> {
-        self.active.extremities.iter().map(|end| end.id.clone()).collect()
+        self.active.extremities.ids().cloned().collect()
     }
 
     fn cover(&self) -> &ChainCover {

@@ -236,11 +236,7 @@ impl MergeSession<'_> {
     // --- State vectors of events ---------------------------------------------------------------------------------
 
     async fn known_before(&self, pdu: &Pdu) -> Result<VectorBefore, Unavailable> {
-        let references_all = self
-            .active
-            .extremities
-            .iter()
-            .all(|end| pdu.prev_events().contains(&end.id));
+        let references_all = self.active.extremities.ids().all(|id| pdu.prev_events().contains(id));
         let only_extremities = pdu.prev_events().iter().all(|id| self.active.is_extremity(id));
         if let Some(document) = &self.active.document
             && references_all

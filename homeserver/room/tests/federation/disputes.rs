@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use ruma::{OwnedEventId, RoomId, RoomVersionId};
+use serde_json::json;
 use weft_dag::Verified;
 use weft_store::tables::rooms::EVENTS;
 
@@ -115,6 +116,38 @@ async fn many_overlapping_claims_cost_one_run_in_a_window() {
     let runs = gate.scans_over(&all_events(&room)) - before;
     assert!((1..=windows).contains(&runs), "{runs} runs in {windows} windows");
     assert!(net.text("a.example", &room).await.contains("xxxxxxxx"));
+}
+
+/// Another server chooses how many branches its events make. What a later event costs does not grow with them.
+#[tokio::test(start_paused = true)]
+async fn an_event_costs_as_many_reads_beside_a_thousand_branches_as_beside_few() {
+    let net = Net::new(&["a.example", "b.example", "c.example"]).await;
+    let room = net.document(ALICE, &RoomVersionId::V12).await;
+    net.invite_and_join(ALICE, BOB, &room, 50).await;
+    net.invite_and_join(ALICE, CAROL, &room, 50).await;
+    net.quiet(&room).await;
+    let (a, gate) = (net.rooms("a.example"), net.gate("a.example"));
+    let heads = a.reader().extremities(&room).await.unwrap();
+    let mut reads = Vec::new();
+    for portion in 0..24 {
+        let mut events = Vec::new();
+        for n in 0..50 {
+            let content = json!({ "msgtype": "m.text", "body": format!("{portion} {n}") });
+            let message = net.forge(BOB, &room, heads.clone(), "m.room.message", None, content);
+            events.push(message.await);
+        }
+        let last = events.last().unwrap().pdu().event_id().to_owned();
+        let before = gate.keys_read();
+        a.receive(user(BOB).server_name(), events).await.unwrap();
+        net.until(async || a.reader().order(&room, &last).await.unwrap().is_some())
+            .await;
+        reads.push(gate.keys_read() - before);
+    }
+    let branches = a.reader().extremities(&room).await.unwrap().len();
+    assert!(branches > 1_000, "{branches} branches");
+    // Up to the hundred branches that are examined, the number grows.
+    let (few, many) = (reads[3].max(reads[4]), reads[22].max(reads[23]));
+    assert!(many <= few + few / 5, "{reads:?}");
 }
 
 /// The text of a document whose history arrives is worked out in a task of its own.

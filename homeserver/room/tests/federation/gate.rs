@@ -33,6 +33,7 @@ pub struct Gate {
     open: Semaphore,
     scans: Mutex<Vec<KeyRange>>,
     largest_batch: AtomicUsize,
+    keys_read: AtomicUsize,
 }
 
 impl Default for Gate {
@@ -43,6 +44,7 @@ impl Default for Gate {
             open: Semaphore::new(0),
             scans: Mutex::default(),
             largest_batch: AtomicUsize::new(0),
+            keys_read: AtomicUsize::new(0),
         }
     }
 }
@@ -84,6 +86,11 @@ impl Gate {
         self.largest_batch.load(Ordering::Relaxed)
     }
 
+    /// The number of keys that were read one by one or in lists.
+    pub fn keys_read(&self) -> usize {
+        self.keys_read.load(Ordering::Relaxed)
+    }
+
     async fn pass(&self, is_empty: bool, is_scan: bool, reads: impl FnOnce(&Bytes) -> bool) {
         let is_held = |held: &mut (Bytes, Held)| {
             let is_kind = match held.1 {
@@ -111,6 +118,7 @@ pub struct GatedEngine {
 impl Engine for GatedEngine {
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let value = self.engine.get(key).await?;
+        self.gate.keys_read.fetch_add(1, Ordering::Relaxed);
         self.gate.pass(value.is_none(), false, |held| held == key).await;
         Ok(value)
     }
