@@ -9,18 +9,19 @@ import re
 import urllib.parse
 
 from admission import admit
-from algebra import merge, state_hash
+from algebra import diff, merge, state_hash, state_vector
 from readings import altered, bound
-from updates import Update, parse
+from updates import Malformed, Update, encode_state_vector, parse, parse_state_vector
 
 TITLE_BYTES = 1_024
+KEY_BYTES = 200
 POWER = {"viewer": 0, "commenter": 10, "editor": 25, "manager": 50, "owner": 100}
 KINDS = ("rich_text", "text", "canvas")
 CREATOR = 1 << 60
 
 
 class Refused(Exception):
-    """An error answer: status and code."""
+    """An error answer: status, code and, at most, further fields."""
 
 
 class Document:
@@ -69,9 +70,12 @@ class Document:
             return min((user for user in self.members if self.power(user) >= POWER["owner"]), default=self.creator)
         return self.creator
 
+    def known(self):
+        """What admission knows of each client."""
+        return {str(c): {"end": run[-1].end, "owner": self.owners[c]} for c, run in self.text.runs.items()}
+
     def edit(self, user, data):
-        known = {str(c): {"end": run[-1].end, "owner": self.owners[c]} for c, run in self.text.runs.items()}
-        result = admit(data, user, known)
+        result = admit(data, user, self.known())
         if result["result"] == "known" and not altered("documents: a known edit changes the version"):
             return
         update = parse(data)
@@ -84,7 +88,7 @@ class Document:
 
 class Server:
     def __init__(self):
-        self.documents, self.rooms = {}, {}
+        self.documents, self.rooms, self.messages = {}, {}, {}
 
     # --- finding ---
 
@@ -165,6 +169,65 @@ class Server:
         if same and not altered("documents: the ETag is not compared"):
             return 304, {"hex": "", "type": "", "etag": etag}
         return 200, {"hex": document.text.encode().hex(), "type": "application/octet-stream", "etag": etag}
+
+    # --- programs ---
+
+    def sync(self, document, vector):
+        """POST .../sync"""
+        try:
+            ends = parse_state_vector(vector) if vector else {}
+        except Malformed as error:
+            raise Refused(400, "M_INVALID_PARAM") from error
+        if altered("documents: sync sends everything"):
+            ends = {}
+        return 200, {"hex": diff(document.text, ends).encode().hex(), "type": "application/octet-stream"}
+
+    def update(self, document, user, data):
+        """POST .../updates"""
+        if document.power(user) < POWER["editor"] and not altered("documents: viewers send updates"):
+            raise Refused(403, "M_FORBIDDEN")
+        result = admit(data, user, document.known())
+        if result["result"] == "refused":
+            raise Refused(400, "DEV_WEFT_UPDATE_REFUSED")
+        if result["result"] == "gap":
+            status = 400 if altered("documents: an update that depends on others is 400") else 409
+            vector = encode_state_vector(state_vector(document.text))
+            raise Refused(status, "DEV_WEFT_UPDATES_MISSING", {"stateVector": base64.b64encode(vector).decode()})
+        document.edit(user, data)
+        return 200, {"version": document.version}
+
+    def chat(self, document, user, body, key):
+        """POST .../chat"""
+        if len(key or "") > bound(KEY_BYTES, "documents: a key of 201 bytes", "documents: a key of 199 bytes"):
+            raise Refused(400, "M_INVALID_PARAM")
+        if "message" not in body:
+            raise Refused(400, "M_MISSING_PARAM")
+        if not body.get("replyTo", "$").startswith(("$", "<")) and not altered("documents: a reply to anything"):
+            raise Refused(400, "M_BAD_JSON")
+        if not body["message"] and not altered("documents: an empty message"):
+            raise Refused(400, "M_INVALID_PARAM")
+        if document.power(user) < POWER["commenter"] and not altered("documents: viewers chat"):
+            raise Refused(403, "M_FORBIDDEN")
+        sent = self.messages.get((user, key))
+        if sent is None or key is None or altered("documents: an idempotency key is ignored"):
+            sent = self.messages[user, key] = {"messageId": f"${len(self.messages)}.{document.modified}", "timestamp": 1}
+            document.modified += 1
+            if altered("documents: a message changes the version"):
+                document.version += 1
+        return 201, sent
+
+    def presence(self, user, target):
+        """GET /presence/{userId}"""
+        self.check_user(target)
+        rooms = [document.members for document in self.documents.values() if document.members.get(user) == "join"]
+        shared = any(members.get(target) == "join" for members in rooms)
+        own = user == target and not altered("documents: users don't see their own presence")
+        if not shared and not own and not altered("documents: presence is public"):
+            code = (404, "M_NOT_FOUND") if altered("documents: presence of a stranger is not found") else (403, "M_FORBIDDEN")
+            raise Refused(*code)
+        return 200, {"userId": target, "presence": "offline"}
+
+    # --- members ---
 
     def list_members(self, document):
         shown = [
@@ -255,10 +318,15 @@ class Server:
             missing = "token" not in step or altered("documents: an invalid token is missing")
             raise Refused(401, "M_MISSING_TOKEN" if missing else "M_UNKNOWN_TOKEN")
         method, path = step["request"].split(" ")
+        if path.startswith("/presence/"):
+            return self.presence(user, urllib.parse.unquote(path.removeprefix("/presence/")))
         parts = path.strip("/").split("/")[1:]
         known = {0: ("GET", "POST"), 1: ("GET", "PATCH")}.get(len(parts))
         if known and method not in known:
             raise Refused(405, "M_UNRECOGNIZED")
+        if parts and parts[-1] in ("sync", "updates"):
+            document, data = self.joined(parts[0], user), bytes.fromhex(step["raw_hex"])
+            return self.sync(document, data) if parts[1] == "sync" else self.update(document, user, data)
         body = self.body(step)
         if not parts:
             return self.list(user) if method == "GET" else self.create(user, body, step["answer"].get("docId", "<refused>"))
@@ -267,6 +335,8 @@ class Server:
             return (200, document.show(user)) if method == "GET" else self.rename(document, user, body)
         if parts[1] == "content":
             return self.content(document, step.get("if_none_match"))
+        if parts[1] == "chat":
+            return self.chat(document, user, body, step.get("idempotency_key"))
         if method == "GET":
             return self.list_members(document)
         target = urllib.parse.unquote(parts[2])
@@ -313,7 +383,8 @@ def check(server, step, names):
     try:
         status, answer = server.request(step)
     except Refused as refused:
-        status, answer = refused.args[0], {"errcode": refused.args[1], "error": ""}
+        status, code, *more = refused.args
+        answer = {"errcode": code, "error": ""} | (more[0] if more else {})
     if "hex" in step:
         got = {key: answer.get(key) for key in ("type", "hex", "etag") if key in step}
         matches = got == {key: step[key] for key in got}

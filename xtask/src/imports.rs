@@ -179,6 +179,8 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         "weft-api-documents",
         &[
             "weft-wire",
+            "weft-crdt",
+            "weft-fanout",
             "weft-dag",
             "weft-accounts",
             "weft-media",

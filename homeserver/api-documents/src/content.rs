@@ -11,9 +11,14 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ruma::OwnedUserId;
-use weft_budget::{Budget, KeyedBudget};
-use weft_http::{authentication::Authenticated, conditional::is_known, errors::ApiResult, text_reads::TextReads};
+use ruma::{OwnedUserId, UserId};
+use weft_budget::{Budget, KeyedBudget, KeyedShare};
+use weft_http::{
+    authentication::Authenticated,
+    conditional::is_known,
+    errors::ApiResult,
+    text_reads::{ReadPermit, TextReads},
+};
 use weft_wire::limits::{MAX_CONTENT_READS_PER_USER, MAX_CONTENT_READS_WAITING};
 
 use super::{
@@ -38,6 +43,15 @@ impl Default for ContentReads {
 }
 
 impl ContentReads {
+    /// The permit for one request of a user, to hold until the answer is charged.
+    ///
+    /// # Errors
+    /// When the user has too many such requests, or they take too long.
+    pub(super) async fn permit(&self, user: &UserId) -> ApiResult<(KeyedShare<OwnedUserId>, ReadPermit)> {
+        let share = self.of_users.try_take(&user.to_owned(), 1)?;
+        Ok((share, self.permits.permit(user).await?))
+    }
+
     /// The budget of these requests, for metrics.
     #[must_use]
     pub fn budget(&self) -> &Arc<Budget> {
@@ -54,9 +68,7 @@ pub(super) async fn content(
     named: Named,
     asked: HeaderMap,
 ) -> ApiResult<Response> {
-    let reads = &ports.content_reads;
-    let _share = reads.of_users.try_take(&session.user_id, 1)?;
-    let _permit = reads.permits.permit(&session.user_id).await?;
+    let _permit = ports.content_reads.permit(&session.user_id).await?;
     let room = joined(&ports, &named, &session.user_id).await?;
     let text = ports.rooms.current_text(&room).await?;
     let tag = text

@@ -1,7 +1,6 @@
 //! `POST /documents`: a new document, owned by the caller.
 
 use axum::{Json, extract::State, http::StatusCode};
-use bytes::Bytes;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -12,15 +11,14 @@ use weft_wire::{
     rest::{CreateDocument, Created},
 };
 
-use super::DocumentPorts;
+use super::{DocumentPorts, request::JsonBody};
 
 /// 201 with the id; 403 if `ownerId` is another user.
 pub(super) async fn create(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
-    body: Bytes,
+    JsonBody(request): JsonBody<CreateDocument>,
 ) -> ApiResult<(StatusCode, Json<Created>)> {
-    let request: CreateDocument = serde_json::from_slice(&body)?;
     check_title(&request.title)?;
     if request.owner_id.as_ref().is_some_and(|owner| *owner != session.user_id) {
         return Err(ApiError::forbidden(

@@ -4,11 +4,15 @@
 //! are power levels. Must not decide who may give them: the room's own rules do.
 
 mod caller;
+mod chat;
 mod content;
 mod create;
+mod exchange;
 mod failures;
 mod list;
 mod members;
+mod presence;
+mod request;
 mod roles;
 mod show;
 mod summary;
@@ -19,11 +23,12 @@ use async_trait::async_trait;
 use axum::{
     Router,
     extract::FromRef,
-    routing::{get, put},
+    routing::{get, post, put},
 };
 use ruma::{RoomId, UserId};
 use serde_json::{Map, Value};
 use weft_accounts::Accounts;
+use weft_fanout::Presence;
 use weft_http::{
     errors::{ApiResult, unknown_method},
     membership_lock::MembershipLocks,
@@ -59,6 +64,8 @@ pub struct DocumentPorts {
     pub limiter: UserLimiter,
     /// Locks for membership changes, shared with the client-server API.
     pub membership: MembershipLocks,
+    /// Who is online.
+    pub presence: Presence,
     /// Requests for whole texts in progress.
     pub content_reads: ContentReads,
 }
@@ -81,6 +88,10 @@ pub fn router(ports: DocumentPorts) -> Router {
         .route("/_weft/client/v1/documents", get(list::list).post(create::create))
         .route("/_weft/client/v1/documents/{id}", get(show::show).patch(show::rename))
         .route("/_weft/client/v1/documents/{id}/content", get(content::content))
+        .route("/_weft/client/v1/documents/{id}/sync", post(exchange::sync))
+        .route("/_weft/client/v1/documents/{id}/updates", post(exchange::update))
+        .route("/_weft/client/v1/documents/{id}/chat", post(chat::send))
+        .route("/_weft/client/v1/presence/{user}", get(presence::show))
         .route("/_weft/client/v1/documents/{id}/members", get(members::list))
         .route(
             "/_weft/client/v1/documents/{id}/members/{user}",

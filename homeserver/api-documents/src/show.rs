@@ -1,7 +1,6 @@
 //! `GET /documents/{id}` and `PATCH /documents/{id}`: one document, and its title.
 
 use axum::{Json, extract::State};
-use bytes::Bytes;
 use serde_json::{Map, json};
 use weft_http::{
     authentication::Authenticated,
@@ -15,6 +14,7 @@ use super::{
     caller::{Named, joined, open},
     create::check_title,
     failures::may_not,
+    request::JsonBody,
 };
 
 /// The document as the caller may see it.
@@ -35,9 +35,8 @@ pub(super) async fn rename(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
-    body: Bytes,
+    JsonBody(request): JsonBody<PatchDocument>,
 ) -> ApiResult<Json<Document>> {
-    let request: PatchDocument = serde_json::from_slice(&body)?;
     check_title(&request.title)?;
     let document = open(&ports, &named, &session.user_id).await?;
     if !document.state.can_send_state(&session.user_id, "m.room.name") {

@@ -11,6 +11,8 @@
 mod listing;
 #[path = "documents/members.rs"]
 mod members;
+#[path = "documents/programs.rs"]
+mod programs;
 #[path = "documents/vectors.rs"]
 mod vectors;
 #[path = "documents/world.rs"]

@@ -28,6 +28,9 @@ pub struct ConnectionId {
 }
 
 impl ConnectionId {
+    /// The origin of an edit that came in a request: no connection has it, because no process draws the incarnation 0.
+    pub const REQUEST: Self = Self::new(Incarnation(0), 0);
+
     /// A connection of a process.
     #[must_use]
     pub const fn new(incarnation: Incarnation, number: u64) -> Self {

@@ -4,6 +4,8 @@
 
 /// The admission rules refused the edit (`spec/docs/admission.md`). HTTP 400.
 pub const UPDATE_REFUSED: &str = "DEV_WEFT_UPDATE_REFUSED";
+/// An update depends on updates that this server does not have; `stateVector` has what it has. HTTP 409.
+pub const UPDATES_MISSING: &str = "DEV_WEFT_UPDATES_MISSING";
 /// Another server, named in the field `server`, could not be reached; the cause is not on this server. HTTP 502, also on
 /// endpoints of the Matrix specification.
 pub const SERVER_UNREACHABLE: &str = "DEV_WEFT_SERVER_UNREACHABLE";

@@ -2,7 +2,7 @@
 //!
 //! Field names are part of the protocol. Times are milliseconds since 1970.
 
-use ruma::{OwnedRoomId, OwnedUserId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId, presence::PresenceState};
 use serde::{Deserialize, Serialize};
 
 use crate::{Role, document::DocumentKind};
@@ -120,6 +120,76 @@ pub struct MemberList {
 pub struct SetRole {
     /// The role to assign; a user who is not a member yet is invited.
     pub role: Role,
+}
+
+/// Answer to `POST /documents/{id}/updates`, 200: the update is on disk, except the parts that are named here.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UpdateAccepted {
+    /// The version of the document: at least the one that has the update.
+    pub version: u64,
+    /// Content that no event can carry. Its clocks are used, as if it had been written and deleted at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refused: Vec<RefusedBlocks>,
+    /// The Yjs v1 update by which the client deletes that content too, in standard base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correction: Option<String>,
+    /// Other users whose blocks were in the update. Only these users can send them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub foreign: Vec<OwnedUserId>,
+    /// Set if a part depends on blocks that the server does not have: the server's state vector, in standard base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_vector: Option<String>,
+}
+
+/// Blocks of an update that were not accepted as they are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedBlocks {
+    /// The rule of `spec/docs/admission.md`.
+    pub rule: String,
+    /// The Yjs client id.
+    pub client: u64,
+    /// The first clock.
+    pub clock: u32,
+    /// The number of clocks.
+    pub length: u32,
+}
+
+/// `POST /documents/{id}/chat`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SendMessage {
+    /// Plain text.
+    pub message: String,
+    /// The message that this one answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<OwnedEventId>,
+}
+
+/// Answer to [`SendMessage`], 201.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MessageSent {
+    /// The event id.
+    pub message_id: OwnedEventId,
+    /// `origin_server_ts` of the event.
+    pub timestamp: u64,
+}
+
+/// `GET /presence/{userId}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct UserPresence {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// `online`, `unavailable` or `offline`.
+    pub presence: PresenceState,
+    /// When the user was last active, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_active_at: Option<u64>,
+    /// The user's status message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
 }
 
 /// The name that is shown for a user without a display name.

@@ -7,6 +7,7 @@ mod round_trips;
 mod traces;
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -362,6 +363,7 @@ fn areas(
         invitations: Arc::new(invitations),
         limiter,
         membership: local.membership.clone(),
+        presence: local.presence.clone(),
         content_reads,
     });
     let live = live::router(LivePorts {
@@ -370,7 +372,7 @@ fn areas(
         fanout: local.fanout.clone(),
         awareness: local.awareness.clone(),
         membership_view: local.membership_view.clone(),
-        sessions: ConnectionIds::new(Incarnation(rand::random())),
+        sessions: ConnectionIds::new(Incarnation(rand::random::<NonZeroU64>().get())),
         text_reads: TextReads::default(),
     });
     let federation = server::router(server_ports(config, federation_services, local, rooms, accounts));

@@ -220,6 +220,7 @@ impl World {
         let membership = MembershipLocks::default();
         let documents = documents::router(DocumentPorts {
             rooms: rooms.clone(),
+            presence: presence.clone(),
             accounts: accounts.clone(),
             invitations: Arc::new(LocalInvitations(rooms.clone())),
             limiter: limiter.clone(),

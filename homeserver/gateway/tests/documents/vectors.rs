@@ -10,7 +10,7 @@ use ruma::RoomId;
 use serde_json::{Map, Value, json};
 use weft_room_api::{ConnectionId, CreateRoom, Edit, Incarnation};
 
-use crate::world::{Person, World};
+use crate::world::{Person, Sent, World};
 
 /// The values of the names in angle brackets in this run.
 type Names = BTreeMap<String, Value>;
@@ -70,12 +70,24 @@ fn filled_in(path: &str, names: &Names) -> String {
 
 async fn ask(world: &World, token: Option<&str>, step: &Value, names: &mut Names) {
     let (method, path) = step["request"].as_str().unwrap().split_once(' ').unwrap();
-    let raw = step["raw"].as_str().map(str::to_owned);
-    let body = raw.or_else(|| step.get("body").map(Value::to_string));
-    let if_none_match = step["if_none_match"].as_str();
-    let answer = world
-        .ask_if(token, if_none_match, method, &filled_in(path, names), body)
-        .await;
+    let raw = step["raw"].as_str().map(|raw| raw.as_bytes().to_vec());
+    let bytes = step["raw_hex"].as_str().map(|bytes| hex::decode(bytes).unwrap());
+    let body = step
+        .get("body")
+        .map(|body| filled_in(&body.to_string(), names).into_bytes());
+    let headers: Vec<_> = [
+        ("if-none-match", "if_none_match"),
+        ("idempotency-key", "idempotency_key"),
+    ]
+    .into_iter()
+    .filter_map(|(header, key)| Some((header, step[key].as_str()?)))
+    .collect();
+    let sent = Sent {
+        token,
+        headers: &headers,
+        body: raw.or(bytes).or(body),
+    };
+    let answer = world.call(method, &filled_in(path, names), sent).await;
     let shown = String::from_utf8_lossy(&answer.body);
     assert_eq!(json!(answer.status), step["status"], "{step}: {shown}");
     if let Some(tag) = step.get("etag") {

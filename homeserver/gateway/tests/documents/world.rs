@@ -9,6 +9,7 @@ use ruma::{RoomId, UserId};
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 use weft_accounts::{Accounts, NewAccount};
+use weft_fanout::Presence;
 use weft_gateway::{
     documents::{ContentReads, DocumentPorts, Invitations, router},
     errors::ApiResult,
@@ -16,8 +17,8 @@ use weft_gateway::{
     ratelimit::UserLimiter,
 };
 use weft_room::Rooms;
-use weft_room_api::NewEvent;
-use weft_testkit::{ServerSetup, TestServer};
+use weft_room_api::{NewEvent, SystemClock};
+use weft_testkit::{NoEdus, ServerSetup, TestServer};
 
 pub use weft_testkit::Person;
 
@@ -60,6 +61,14 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+/// What a request is made of, besides method and path.
+#[derive(Default)]
+pub struct Sent<'a> {
+    pub token: Option<&'a str>,
+    pub headers: &'a [(&'a str, &'a str)],
+    pub body: Option<Vec<u8>>,
+}
+
 pub struct World {
     pub rooms: Rooms,
     accounts: Accounts,
@@ -70,12 +79,15 @@ impl World {
     pub async fn new() -> Self {
         let server = TestServer::start(ServerSetup::default()).await;
         let TestServer { rooms, accounts, .. } = server.clone();
+        let clock = Arc::new(SystemClock);
+        let presence = Presence::new(server.name.clone(), server.membership_view(), Arc::new(NoEdus), clock);
         let api = router(DocumentPorts {
             rooms: rooms.clone(),
             accounts: accounts.clone(),
             invitations: Arc::new(LocalInvitations(rooms.clone())),
             limiter: UserLimiter::off(),
             membership: MembershipLocks::default(),
+            presence,
             content_reads: ContentReads::default(),
         });
         Self { rooms, accounts, api }
@@ -91,6 +103,20 @@ impl World {
         Person::register(&self.accounts, account).await
     }
 
+    /// The status and the JSON answer to a request with a body of bytes.
+    pub async fn send_bytes(&self, person: &Person, path: &str, body: &[u8]) -> (u16, Value) {
+        let sent = Sent {
+            token: Some(&person.token),
+            body: Some(body.to_vec()),
+            ..Sent::default()
+        };
+        let answer = self.call("POST", path, sent).await;
+        (
+            answer.status,
+            serde_json::from_slice(&answer.body).unwrap_or_else(|_| json!(answer.body)),
+        )
+    }
+
     /// Returns status and body; a body that is not JSON is returned as a list of bytes.
     pub async fn request(&self, person: &Person, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
         let body = body.map(|body| body.to_string());
@@ -100,28 +126,31 @@ impl World {
 
     /// The same with a raw body, also without a token or with a wrong one.
     pub async fn ask(&self, token: Option<&str>, method: &str, path: &str, body: Option<String>) -> Answer {
-        self.ask_if(token, None, method, path, body).await
+        let body = body.map(String::into_bytes);
+        self.call(
+            method,
+            path,
+            Sent {
+                token,
+                headers: &[],
+                body,
+            },
+        )
+        .await
     }
 
-    /// The same with `If-None-Match`.
-    pub async fn ask_if(
-        &self,
-        token: Option<&str>,
-        if_none_match: Option<&str>,
-        method: &str,
-        path: &str,
-        body: Option<String>,
-    ) -> Answer {
+    /// The same with further headers.
+    pub async fn call(&self, method: &str, path: &str, sent: Sent<'_>) -> Answer {
         let mut request = http::Request::builder()
             .method(method)
             .uri(format!("/_weft/client/v1{path}"));
-        if let Some(token) = token {
+        if let Some(token) = sent.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        if let Some(tags) = if_none_match {
-            request = request.header("if-none-match", tags);
+        for (name, value) in sent.headers {
+            request = request.header(*name, *value);
         }
-        let request = request.body(body.map_or_else(Body::empty, Body::from)).unwrap();
+        let request = request.body(sent.body.map_or_else(Body::empty, Body::from)).unwrap();
         let answer = self.api.clone().oneshot(request).await.unwrap();
         let header = |name| {
             answer

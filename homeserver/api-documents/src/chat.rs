@@ -1,0 +1,80 @@
+//! `POST /documents/{id}/chat`: sends an `m.room.message`, which stock Matrix clients show in the document's room.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+};
+use ruma::{OwnedTransactionId, TransactionId};
+use serde_json::{Map, Value, json};
+use weft_http::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
+use weft_room_api::NewEvent;
+use weft_wire::{
+    limits::MAX_IDEMPOTENCY_KEY_BYTES,
+    rest::{MessageSent, SendMessage},
+};
+
+use super::{
+    DocumentPorts,
+    caller::{Named, joined},
+    request::JsonBody,
+};
+
+/// 201 with the event id. With the same `Idempotency-Key`, requests of one device send one message.
+pub(super) async fn send(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    headers: HeaderMap,
+    JsonBody(request): JsonBody<SendMessage>,
+) -> ApiResult<(StatusCode, Json<MessageSent>)> {
+    let key = idempotency_key(&headers)?;
+    if request.message.is_empty() {
+        return Err(ApiError::invalid_param("A message must not be empty."));
+    }
+    let room = joined(&ports, &named, &session.user_id).await?;
+    let event = NewEvent {
+        sender: session.user_id.clone(),
+        kind: "m.room.message".to_owned(),
+        state_key: None,
+        content: content(&request),
+        redacts: None,
+        txn: key.map(|key| (session.device_id.clone(), key)),
+        timestamp: None,
+    };
+    let message_id = ports.rooms.send(&room, event).await?;
+    let event = ports.rooms.reader().event(Some(&room), &message_id).await?;
+    let timestamp = event.map_or(0, |pdu| pdu.origin_server_ts().get().into());
+    Ok((StatusCode::CREATED, Json(MessageSent { message_id, timestamp })))
+}
+
+fn content(request: &SendMessage) -> Map<String, Value> {
+    let mut content = Map::new();
+    content.insert("msgtype".to_owned(), json!("m.text"));
+    content.insert("body".to_owned(), json!(request.message));
+    if let Some(event) = &request.reply_to {
+        content.insert("m.relates_to".to_owned(), json!({"m.in_reply_to": {"event_id": event}}));
+    }
+    content
+}
+
+/// The transaction id for the header `Idempotency-Key`. The prefix separates it from transaction ids of Matrix requests.
+fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<OwnedTransactionId>> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = key.to_str().ok().filter(|key| !key.is_empty());
+    let key = key.ok_or_else(|| ApiError::invalid_param("Idempotency-Key must be visible ASCII characters."))?;
+    if key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
+        let limit = MAX_IDEMPOTENCY_KEY_BYTES;
+        return Err(ApiError::invalid_param(format!(
+            "Idempotency-Key can have at most {limit} bytes."
+        )));
+    }
+    Ok(Some(
+        <&TransactionId>::from(&*format!("idempotency-key:{key}")).to_owned(),
+    ))
+}

@@ -1,0 +1,33 @@
+//! The bodies of requests, within their limits: JSON, and Yjs v1 encodings as bytes.
+
+use axum::extract::{FromRequest, Request};
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use weft_http::{
+    errors::{ApiError, ApiResult},
+    ruma_json::read_body,
+};
+use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
+
+/// A JSON body of at most [`MAX_CLIENT_REQUEST_BYTES`].
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
+        let body = read_body(request.into_body(), MAX_CLIENT_REQUEST_BYTES).await?;
+        Ok(Self(serde_json::from_slice(&body)?))
+    }
+}
+
+/// A body of at most `LIMIT` bytes, of any content type.
+pub(super) struct BinaryBody<const LIMIT: usize>(pub(super) Bytes);
+
+impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for BinaryBody<LIMIT> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
+        read_body(request.into_body(), LIMIT).await.map(Self)
+    }
+}
