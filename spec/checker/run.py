@@ -19,6 +19,7 @@ import edus
 import federation
 import frames
 import readings
+import rendering
 import socket_steps
 import split
 import templates
@@ -121,6 +122,7 @@ SUITES = (
     ("documents", documents.run, documents.expected),
     ("edus", edus.run, edus.expected),
     ("awareness", awareness.run, awareness.expected),
+    ("rendering", rendering.run, rendering.expected),
     ("live", frame_answer, frame_expected),
     ("sockets", socket_steps.run, socket_steps.expected),
 )

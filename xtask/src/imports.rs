@@ -119,7 +119,12 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         &["weft-wire", "weft-store", "weft-budget", "weft-clock"],
     ),
     ("homeserver/media", "weft-media", &["weft-wire", "weft-store"]),
-    ("homeserver/render", "weft-render", &["weft-wire", "weft-crdt"]),
+    ("homeserver/render", "weft-render", &["weft-wire"]),
+    (
+        "homeserver/render-worker",
+        "weft-render-worker",
+        &["weft-wire", "weft-render"],
+    ),
     (
         "federation",
         "weft-federation",
@@ -189,6 +194,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-room-read",
             "weft-room-api",
             "weft-room",
+            "weft-render",
         ],
     ),
     (
@@ -231,6 +237,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-accounts",
             "weft-media",
             "weft-render",
+            "weft-render-worker",
             "weft-gateway",
             "weft-federation",
             "weft-budget",
@@ -276,7 +283,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("rocksdb", &["weft-store-rocksdb"], "only one crate uses the engine"),
     (
         "yrs",
-        &["weft-render", "weft-sdk", "weft-conformance-tests", "weft-load"],
+        &["weft-render-worker", "weft-sdk", "weft-conformance-tests", "weft-load"],
         "hostile updates break a CRDT engine; the server's process must not run one",
     ),
     (

@@ -31,6 +31,9 @@ pub(crate) enum Command {
     /// Manage the server's signing keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Render documents in a sandbox, as a child process of `weft serve`.
+    #[command(hide = true)]
+    RenderWorker,
 }
 
 /// The path of the configuration.

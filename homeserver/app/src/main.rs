@@ -25,6 +25,9 @@ use failure::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::RenderWorker) {
+        return weft_render_worker::main();
+    }
     // New files (keys, documents, configurations with secrets) are accessible only to the program's own user.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     match run(cli.command) {
@@ -38,6 +41,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
+        // It has its own exit codes.
+        Command::RenderWorker => Ok(()),
         Command::Serve(arguments) => Ok(serve::run(&arguments)?),
         Command::Config(ConfigCommand::New(arguments)) => config_command::new(&arguments),
         Command::Config(ConfigCommand::Check(arguments)) => config_command::check(&arguments),

@@ -175,7 +175,12 @@ async fn serve(config: Config, descriptors: Descriptors, stop_with_stdin: bool) 
     let operator = OperatorSocket::open(&config.data_dir, parts.operator());
     let background = [
         tokio::spawn(certificates.keep_current(reload)),
-        tokio::spawn(budgets::report(parts.budgets(), parts.rooms(), report)),
+        tokio::spawn(budgets::report(
+            parts.budgets(),
+            parts.rooms(),
+            parts.renderer(),
+            report,
+        )),
     ];
     parts.readiness().set(true);
     notify_service_manager(NotifyState::Ready);

@@ -139,6 +139,53 @@ pub const MAX_DOCUMENT_NAME_BYTES: usize = 512;
 /// Bytes of a reason or of a stateless payload in a frame.
 pub const MAX_FRAME_TEXT_BYTES: usize = 64 * 1024;
 
+// --- Render workers ---------------------------------------------------------------------------------------------------
+
+/// Bytes of a document's state, and of any other update, that a render worker receives. The engine needs up to eight
+/// times as much memory, and a worker has [`RENDER_MEMORY_BYTES`]. A larger document is kept and edited, and not rendered.
+pub const MAX_RENDER_STATE_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of a rendered document: markup and escapes can make a text several times larger.
+pub const MAX_RENDERED_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of the JSON that accompanies the updates in a frame between server and worker: the changes of an edit, whose
+/// request has at most [`MAX_CLIENT_REQUEST_BYTES`], in a form that may be longer.
+pub const MAX_RENDER_HEADER_BYTES: usize = 4 * 1024 * 1024;
+/// Address space of a worker, bytes (T91 to T95: updates of 30 bytes for which engines reserve gigabytes).
+pub const RENDER_MEMORY_BYTES: u64 = 512 * 1024 * 1024;
+/// Stack of the worker's engine, bytes. Engines recurse over nested types (T97): 2 MiB end at 5,000 levels.
+pub const RENDER_STACK_BYTES: usize = 16 * 1024 * 1024;
+/// Processor seconds of a worker for one request. The largest text of a real document takes less than one.
+pub const RENDER_CPU_SECONDS: u64 = 4;
+/// Processor seconds of a worker in its life; the pool replaces it before.
+pub const RENDER_LIFE_CPU_SECONDS: u64 = 120;
+/// Milliseconds until an answer, after which the worker is ended. More than [`RENDER_CPU_SECONDS`], because workers have a
+/// lower priority than the server.
+pub const RENDER_ANSWER_MS: u64 = 10_000;
+/// Milliseconds until a new worker is ready.
+pub const RENDER_START_MS: u64 = 10_000;
+/// Milliseconds that a request waits for a free worker.
+pub const RENDER_WAIT_MS: u64 = 5_000;
+/// Requests that wait for a worker; more are refused. Each may hold two states.
+pub const MAX_RENDER_WAITING: usize = 32;
+/// Requests after which a worker is replaced, so that leaked memory (T111) is returned.
+pub const MAX_REQUESTS_PER_RENDER_WORKER: u32 = 256;
+/// Milliseconds after which an unused worker is ended.
+pub const RENDER_IDLE_MS: u64 = 60_000;
+/// Milliseconds for which a document is not rendered again after it has ended two workers, or one by its deadline. The
+/// time doubles with each further failure.
+pub const RENDER_FIRST_PAUSE_MS: u64 = 1_000;
+/// The longest such pause.
+pub const RENDER_LONGEST_PAUSE_MS: u64 = 600_000;
+/// Documents with such a pause that are remembered; beyond it the one whose pause ends first is forgotten.
+pub const MAX_RENDER_PAUSES: usize = 4_096;
+/// Nesting of types and values in a rendered document: rendering recurses. Real documents have fewer than 20 levels.
+pub const MAX_RENDER_DEPTH: u32 = 256;
+/// Changes of one edit by REST.
+pub const MAX_CHANGES_PER_EDIT: usize = 1_000;
+/// Conflicts that one edit returns: they inform a user.
+pub const MAX_CONFLICTS_PER_EDIT: usize = 1_000;
+/// Places at which a search replaces text.
+pub const MAX_REPLACEMENTS_PER_CHANGE: usize = 100_000;
+
 // --- Awareness ------------------------------------------------------------------------------------------------------
 
 /// JSON state of one client, bytes, without `user.id` and `user.name`, which the server writes. Colour and cursor take

@@ -1,4 +1,4 @@
-//! Logs the usage of each budget, what rooms hold in memory and the figures of the durable jobs: on SIGUSR1, and the
+//! Logs the usage of each budget, what rooms hold in memory, and the figures of durable jobs and render workers: on SIGUSR1, and the
 //! budgets also periodically at level debug. Must not change a budget.
 
 use std::sync::Arc;
@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use tokio::signal::unix::Signal;
 use weft_budget::Budgets;
+use weft_render::Pool;
 use weft_room::Rooms;
 
 /// Interval of the reports at level debug.
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// Reports while the server runs. Never returns.
-pub(super) async fn report(budgets: Arc<Budgets>, rooms: Rooms, mut requested: Signal) {
+pub(super) async fn report(budgets: Arc<Budgets>, rooms: Rooms, renderer: Pool, mut requested: Signal) {
     loop {
         let requested = tokio::select! {
             signal = requested.recv() => signal.is_some(),
@@ -30,6 +31,7 @@ pub(super) async fn report(budgets: Arc<Budgets>, rooms: Rooms, mut requested: S
             let (active, texts) = (rooms.active(), rooms.texts_in_memory());
             tracing::info!(active, texts, "rooms in memory");
             report_jobs(&rooms).await;
+            report_renderer(&renderer);
         }
     }
 }
@@ -45,4 +47,26 @@ async fn report_jobs(rooms: &Rooms) {
         }
         Err(error) => tracing::error!(event = "jobs.not_counted", %error, "the jobs can't be counted"),
     }
+}
+
+fn report_renderer(renderer: &Pool) {
+    let figures = renderer.figures();
+    let (limit, busy, idle, waiting) = (figures.limit, figures.busy, figures.idle, figures.waiting);
+    let (paused, started, done) = (figures.paused, figures.started, figures.done);
+    let (refused, not_rendered) = (figures.refused, figures.not_rendered);
+    let (died, timed_out) = (figures.died, figures.timed_out);
+    tracing::info!(
+        limit,
+        busy,
+        idle,
+        waiting,
+        paused,
+        started,
+        done,
+        refused,
+        not_rendered,
+        died,
+        timed_out,
+        "render workers"
+    );
 }

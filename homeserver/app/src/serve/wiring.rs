@@ -33,6 +33,7 @@ use weft_gateway::server::ServerPorts;
 use weft_gateway::text_reads::TextReads;
 use weft_gateway::traffic::Traffic;
 use weft_gateway::{client, documents, live, server, web};
+use weft_render::{Pool, PoolConfig};
 use weft_room::{RoomConfig, Rooms};
 use weft_room_api::{ChangeBus as _, Incarnation, Interest, LocalBus};
 use weft_room_read::Reader;
@@ -65,6 +66,7 @@ pub(super) struct Parts {
     sender: Sender,
     store: Store,
     budgets: Arc<Budgets>,
+    renderer: Pool,
     readiness: Readiness,
 }
 
@@ -133,6 +135,7 @@ impl Parts {
             budgets.add(hashes);
         }
         let limiter = limiter(config);
+        let renderer = renderer();
         let content_reads = ContentReads::default();
         budgets.add(content_reads.budget());
         let client = client_ports(config, store, &federation_services, &local, &rooms, &accounts, &limiter);
@@ -150,6 +153,7 @@ impl Parts {
             sender,
             store: store.clone(),
             budgets,
+            renderer,
             readiness: Readiness::new(store.clone()),
         })
     }
@@ -162,6 +166,11 @@ impl Parts {
     /// The rooms, whose durable jobs are reported.
     pub(super) fn rooms(&self) -> Rooms {
         self.rooms.clone()
+    }
+
+    /// The render workers.
+    pub(super) fn renderer(&self) -> Pool {
+        self.renderer.clone()
     }
 
     /// The readiness that `/ready` reports.
@@ -334,6 +343,22 @@ fn accounts(config: &Config, store: &Store) -> Accounts {
     };
     let clock = Arc::new(weft_accounts::SystemClock);
     Accounts::with_limits(store.clone(), config.server_name.clone(), clock, limits)
+}
+
+/// The pool of render workers. Half of the processors are left to the server.
+fn renderer() -> Pool {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // The program itself, also after its file was replaced by another version.
+    let program = if cfg!(target_os = "linux") {
+        "/proc/self/exe".into()
+    } else {
+        std::env::current_exe().unwrap_or_else(|_| "weft".into())
+    };
+    Pool::start(PoolConfig::new(
+        program,
+        vec!["render-worker".to_owned()],
+        processors.div_ceil(2),
+    ))
 }
 
 fn limiter(config: &Config) -> UserLimiter {

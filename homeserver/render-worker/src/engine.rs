@@ -1,0 +1,60 @@
+//! What a worker does with a document: load, render, edit, compare. The only modules that use yrs.
+//!
+//! Panics are expected and caught by the session. Recursion over a document has a limit of depth.
+
+mod canonical;
+mod html;
+mod load;
+mod markdown;
+mod node;
+mod normal;
+mod plain;
+mod render;
+
+use bytes::Bytes;
+use weft_render::protocol::{Answer, Frame, PARTS, Task};
+use weft_render::{NotRendered, PlaceError};
+
+/// Why a request has no result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum EngineError {
+    /// The document can't be rendered.
+    NotRendered(NotRendered),
+    /// A change can't be made.
+    Refused { change: usize, error: PlaceError },
+}
+
+impl From<NotRendered> for EngineError {
+    fn from(reason: NotRendered) -> Self {
+        Self::NotRendered(reason)
+    }
+}
+
+impl From<EngineError> for Answer {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::NotRendered(reason) => Self::NotRendered { reason },
+            EngineError::Refused { change, error } => Self::Refused { change, error },
+        }
+    }
+}
+
+type Parts = [Bytes; PARTS];
+
+/// Computes the answer to a request.
+pub(crate) fn perform(request: Frame<Task>) -> (Answer, Parts) {
+    let Frame {
+        header,
+        parts: [first, ..],
+    } = request;
+    let result = match header {
+        Task::Render { kind, format } => render::render(kind, format, &first),
+        _ => Err(EngineError::Refused {
+            change: 0,
+            error: PlaceError::Invalid {
+                message: "not supported".to_owned(),
+            },
+        }),
+    };
+    result.unwrap_or_else(|error| (error.into(), Parts::default()))
+}
