@@ -123,7 +123,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
     (
         "homeserver/render-worker",
         "weft-render-worker",
-        &["weft-wire", "weft-render"],
+        &["weft-wire", "weft-crdt", "weft-render"],
     ),
     (
         "federation",

@@ -3,6 +3,7 @@
 //! Panics are expected and caught by the session. Recursion over a document has a limit of depth.
 
 mod canonical;
+mod edit;
 mod html;
 mod load;
 mod markdown;
@@ -45,10 +46,25 @@ type Parts = [Bytes; PARTS];
 pub(crate) fn perform(request: Frame<Task>) -> (Answer, Parts) {
     let Frame {
         header,
-        parts: [first, ..],
+        parts: [first, second, _],
     } = request;
     let result = match header {
         Task::Render { kind, format } => render::render(kind, format, &first),
+        Task::Edit {
+            kind,
+            changes,
+            unit,
+            client,
+        } => edit::edit(
+            edit::Edit {
+                kind,
+                changes,
+                unit,
+                client,
+            },
+            &first,
+            &second,
+        ),
         _ => Err(EngineError::Refused {
             change: 0,
             error: PlaceError::Invalid {

@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
-use weft_render::NotRendered;
 use weft_render::protocol::{self, Answer, Frame, FrameError, Hello, Lengths, PARTS, PREFIX_BYTES, Reply, Task};
+use weft_render::{NotRendered, PlaceError};
 use weft_wire::limits::{MAX_RENDERED_BYTES, RENDER_STACK_BYTES};
 
 use crate::engine;
@@ -68,7 +68,10 @@ fn serve() -> Result<(), SessionError> {
     }))?;
     while let Some(request) = read()? {
         sandbox::allow_time(cpu_ms() / 1_000)?;
-        let (answer, parts) = answer(request);
+        let (answer, parts) = match request {
+            Ok(request) => answer(request),
+            Err(answer) => (answer, Default::default()),
+        };
         let panicked = matches!(
             answer,
             Answer::NotRendered {
@@ -113,8 +116,9 @@ fn panicked() -> Answer {
     }
 }
 
-/// Reads a request. `None`: the input ended between two requests.
-fn read() -> Result<Option<Frame<Task>>, FrameError> {
+/// Reads a request. `None`: the input ended between two requests. An answer: the header is not a task, for example because
+/// the values of an edit are nested too deeply.
+fn read() -> Result<Option<Result<Frame<Task>, Answer>>, FrameError> {
     let mut input = io::stdin().lock();
     let mut prefix = [0; PREFIX_BYTES];
     let mut filled = 0;
@@ -136,10 +140,16 @@ fn read() -> Result<Option<Frame<Task>>, FrameError> {
             Err(io::ErrorKind::UnexpectedEof.into())
         }
     };
-    let header = serde_json::from_slice(&exactly(lengths.header)?)?;
+    let header = exactly(lengths.header)?;
     let [first, second, third] = lengths.parts;
     let parts = [exactly(first)?, exactly(second)?, exactly(third)?];
-    Ok(Some(Frame { header, parts }))
+    let task = serde_json::from_slice(&header).map(|header| Frame { header, parts });
+    Ok(Some(task.map_err(|error| Answer::Refused {
+        change: 0,
+        error: PlaceError::Invalid {
+            message: format!("the changes can't be read: {error}"),
+        },
+    })))
 }
 
 fn write<H: Serialize>(frame: &Frame<H>) -> Result<(), FrameError> {

@@ -6,6 +6,8 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "worker/edits.rs"]
+mod edits;
 #[path = "worker/ends.rs"]
 mod ends;
 #[path = "worker/hostile.rs"]

@@ -31,6 +31,9 @@ pub struct Place {
     /// Board: the element.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub element: Option<String>,
+    /// Board: the element's key with the text; `text` if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
 }
 
 /// One change. Positions are those of the base version, after the changes before this one in the list.
@@ -62,7 +65,7 @@ pub enum Change {
     },
     /// Replaces a range, or what a search finds.
     Replace {
-        /// Which text; not given in plain text. A search without a place is a search in the whole document.
+        /// Which text; not given in plain text. A search without a place is a search in all blocks of a rich text.
         #[serde(default, rename = "in")]
         place: Place,
         /// The position. Not together with `search`.

@@ -3,7 +3,10 @@
 use weft_render::NotRendered;
 use weft_wire::document::DocumentKind;
 use yrs::updates::decoder::Decode as _;
-use yrs::{ClientID, Doc, MapRef, OffsetKind, Options, ReadTxn as _, TextRef, Transact as _, Update, XmlFragmentRef};
+use yrs::{
+    ClientID, Doc, MapRef, OffsetKind, Options, ReadTxn as _, TextRef, Transact as _, TransactionMut, Update,
+    XmlFragmentRef,
+};
 
 /// The client id of documents that are only read.
 const READER: u64 = 0;
@@ -55,12 +58,16 @@ impl Loaded {
 
     /// Applies an update, whose predecessors must all be there.
     pub(crate) fn apply(&self, update: &[u8]) -> Result<(), NotRendered> {
-        let update = Update::decode_v1(update).map_err(|_| NotRendered::Malformed)?;
-        let mut txn = self.doc.transact_mut();
-        txn.apply_update(update).map_err(|_| NotRendered::Malformed)?;
-        if txn.has_missing_updates() {
-            return Err(NotRendered::Incomplete);
-        }
-        Ok(())
+        apply(&mut self.doc.transact_mut(), update)
     }
+}
+
+/// Applies an update, whose predecessors must all be there.
+pub(crate) fn apply(txn: &mut TransactionMut<'_>, update: &[u8]) -> Result<(), NotRendered> {
+    let update = Update::decode_v1(update).map_err(|_| NotRendered::Malformed)?;
+    txn.apply_update(update).map_err(|_| NotRendered::Malformed)?;
+    if txn.has_missing_updates() {
+        return Err(NotRendered::Incomplete);
+    }
+    Ok(())
 }

@@ -29,6 +29,11 @@ pub(crate) fn document<T: ReadTxn>(root: &Root, txn: &T) -> Result<Value, NotRen
     })
 }
 
+/// An element of a rich text as a node.
+pub(crate) fn element<T: ReadTxn>(element: &XmlElementRef, txn: &T) -> Result<Value, NotRendered> {
+    node(element, txn, Depth::FULL)
+}
+
 /// How many more levels are allowed.
 #[derive(Clone, Copy)]
 struct Depth(u32);

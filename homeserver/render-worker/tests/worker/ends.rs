@@ -209,11 +209,14 @@ fn a_worker_ends_with_its_input_and_refuses_bytes_that_are_no_request() {
         worker.wait_with_output().unwrap()
     };
     assert!(run(&[]).status.success());
-    for input in [vec![0xff; 16], raw_request("no json", &[]), vec![0; 7]] {
+    for input in [vec![0xff; 16], raw_request("{}", &[])[..17].to_vec(), vec![0; 7]] {
         let output = run(&input);
         assert_eq!(output.status.code(), Some(1), "{input:?}");
         assert!(!output.stderr.is_empty());
     }
+    let output = run(&raw_request("no json", &[]));
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("refused"));
     let render = r#"{"render":{"kind":"text","format":"text"}}"#;
     let output = run(&raw_request(render, &text_update("hello")));
     assert!(output.status.success());
