@@ -144,6 +144,24 @@ impl Client {
         Ok(Answer { status, body })
     }
 
+    /// Sends a request to a document, with further headers and a body of bytes; returns the response of any status.
+    ///
+    /// # Errors
+    /// When the server can't be reached.
+    pub async fn of_document(
+        &self,
+        method: Method,
+        room: &str,
+        rest: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<reqwest::Response> {
+        let url = format!("{}/_weft/client/v1/documents/{}{rest}", self.url, segment(room));
+        let request = self.http.request(method, url).bearer_auth(&self.token).body(body);
+        let add = |request: reqwest::RequestBuilder, (name, value): &(&str, &str)| request.header(*name, *value);
+        Ok(headers.iter().fold(request, add).send().await?)
+    }
+
     /// GET; returns the body of a successful response.
     ///
     /// # Errors

@@ -140,6 +140,7 @@ fn status(part: &str, code: &str) -> Option<u16> {
         "REQUEST_TIMEOUT" => 408,
         "CONFLICT" => 409,
         "PAYLOAD_TOO_LARGE" => 413,
+        "UNPROCESSABLE_ENTITY" => 422,
         "TOO_MANY_REQUESTS" => 429,
         "INTERNAL_SERVER_ERROR" => 500,
         "BAD_GATEWAY" => 502,

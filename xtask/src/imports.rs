@@ -135,6 +135,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         "weft-http",
         &[
             "weft-wire",
+            "weft-render",
             "weft-dag",
             "weft-store",
             "weft-fanout",
@@ -184,6 +185,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         "weft-api-documents",
         &[
             "weft-wire",
+            "weft-render",
             "weft-crdt",
             "weft-fanout",
             "weft-dag",

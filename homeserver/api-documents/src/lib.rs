@@ -12,6 +12,7 @@ mod failures;
 mod list;
 mod members;
 mod presence;
+mod rendered;
 mod request;
 mod roles;
 mod show;
@@ -34,6 +35,7 @@ use weft_http::{
     membership_lock::MembershipLocks,
     ratelimit::UserLimiter,
 };
+use weft_render::Renderer;
 use weft_room::Rooms;
 
 pub use content::ContentReads;
@@ -64,6 +66,8 @@ pub struct DocumentPorts {
     pub limiter: UserLimiter,
     /// Locks for membership changes, shared with the client-server API.
     pub membership: MembershipLocks,
+    /// Render workers.
+    pub renderer: Arc<dyn Renderer>,
     /// Who is online.
     pub presence: Presence,
     /// Requests for whole texts in progress.

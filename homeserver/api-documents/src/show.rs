@@ -1,6 +1,12 @@
 //! `GET /documents/{id}` and `PATCH /documents/{id}`: one document, and its title.
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::{Query, State},
+    http::HeaderMap,
+    response::{IntoResponse, Response},
+};
+use ruma::{RoomId, UserId};
 use serde_json::{Map, json};
 use weft_http::{
     authentication::Authenticated,
@@ -14,20 +20,30 @@ use super::{
     caller::{Named, joined, open},
     create::check_title,
     failures::may_not,
+    rendered,
     request::JsonBody,
 };
 
-/// The document as the caller may see it.
+/// The document as the caller may see it: its description, or with `format` its content.
 pub(super) async fn show(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
-) -> ApiResult<Json<Document>> {
+    Query(query): Query<rendered::Query>,
+    asked: HeaderMap,
+) -> ApiResult<Response> {
+    let wanted = query.wanted()?;
     let room = joined(&ports, &named, &session.user_id).await?;
-    let document = ports.rooms.reader().document_of(&session.user_id, &room).await?;
-    document
-        .map(Json)
-        .ok_or_else(|| ApiError::not_found("Document not found."))
+    let document = described(&ports, &session.user_id, &room).await?;
+    match wanted {
+        Some(wanted) => rendered::answer(&ports, &session.user_id, &document, &wanted, &asked).await,
+        None => Ok(Json(document).into_response()),
+    }
+}
+
+async fn described(ports: &DocumentPorts, user: &UserId, room: &RoomId) -> ApiResult<Document> {
+    let document = ports.rooms.reader().document_of(user, room).await?;
+    document.ok_or_else(|| ApiError::not_found("Document not found."))
 }
 
 /// Sets a new title and answers with the document.
@@ -52,5 +68,5 @@ pub(super) async fn rename(
         timestamp: None,
     };
     ports.rooms.send(&document.room, event).await?;
-    show(State(ports), Authenticated(session), named).await
+    Ok(Json(described(&ports, &session.user_id, &document.room).await?))
 }

@@ -210,6 +210,14 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", message)
     }
 
+    /// The same with the time after which the client may try again.
+    #[must_use]
+    pub fn overloaded(message: impl Into<String>, retry_after: Duration) -> Self {
+        let mut error = Self::unavailable(message);
+        error.0.retry_after = Some(retry_after);
+        error
+    }
+
     /// 503 `M_UNKNOWN`: the store can't be read or written. The cause is logged and not sent.
     #[must_use]
     pub fn store(message: &'static str, cause: &dyn std::error::Error) -> Self {

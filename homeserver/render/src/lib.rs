@@ -11,6 +11,8 @@ mod pool;
 pub mod protocol;
 mod renderer;
 mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use change::{Attributes, Change, Place, PlaceError, Unit};
 pub use error::{NotRendered, RenderError};

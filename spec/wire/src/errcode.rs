@@ -9,5 +9,7 @@ pub const UPDATES_MISSING: &str = "DEV_WEFT_UPDATES_MISSING";
 /// Another server, named in the field `server`, could not be reached; the cause is not on this server. HTTP 502, also on
 /// endpoints of the Matrix specification.
 pub const SERVER_UNREACHABLE: &str = "DEV_WEFT_SERVER_UNREACHABLE";
+/// The document can't be rendered on this server. HTTP 422.
+pub const NOT_RENDERED: &str = "DEV_WEFT_NOT_RENDERED";
 /// The room is not a document. HTTP 404.
 pub const NOT_A_DOCUMENT: &str = "DEV_WEFT_NOT_A_DOCUMENT";

@@ -140,7 +140,14 @@ impl Parts {
         budgets.add(content_reads.budget());
         let client = client_ports(config, store, &federation_services, &local, &rooms, &accounts, &limiter);
         let operator = operator_router(client.clone());
-        let areas = areas(config, &federation_services, &local, &rooms, (client, content_reads));
+        let areas = areas(
+            config,
+            &federation_services,
+            &local,
+            &rooms,
+            &renderer,
+            (client, content_reads),
+        );
         let FederationServices { sender, .. } = federation_services;
         Ok(Self {
             areas,
@@ -374,6 +381,7 @@ fn areas(
     federation_services: &FederationServices,
     local: &LocalServices,
     rooms: &Rooms,
+    renderer: &Pool,
     (client, content_reads): (ClientPorts, ContentReads),
 ) -> BTreeMap<Area, Router> {
     let (accounts, limiter) = (client.accounts.clone(), client.limiter.clone());
@@ -388,6 +396,7 @@ fn areas(
         invitations: Arc::new(invitations),
         limiter,
         membership: local.membership.clone(),
+        renderer: Arc::new(renderer.clone()),
         presence: local.presence.clone(),
         content_reads,
     });

@@ -23,6 +23,7 @@ use weft_gateway::{
     public_rooms::PublicRoomsQuery,
     ratelimit::UserLimiter,
 };
+use weft_render::testing::NoRenderer;
 use weft_room::Rooms;
 use weft_room_api::{NewEvent, Peers, SystemClock, testing::NoPeers};
 use weft_store::{Lanes, OpenOptions, memory::MemoryDisk};
@@ -220,6 +221,7 @@ impl World {
         let membership = MembershipLocks::default();
         let documents = documents::router(DocumentPorts {
             rooms: rooms.clone(),
+            renderer: Arc::new(NoRenderer),
             presence: presence.clone(),
             accounts: accounts.clone(),
             invitations: Arc::new(LocalInvitations(rooms.clone())),

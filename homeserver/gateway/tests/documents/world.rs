@@ -16,6 +16,7 @@ use weft_gateway::{
     membership_lock::MembershipLocks,
     ratelimit::UserLimiter,
 };
+use weft_render::testing::NoRenderer;
 use weft_room::Rooms;
 use weft_room_api::{NewEvent, SystemClock};
 use weft_testkit::{NoEdus, ServerSetup, TestServer};
@@ -87,6 +88,7 @@ impl World {
             invitations: Arc::new(LocalInvitations(rooms.clone())),
             limiter: UserLimiter::off(),
             membership: MembershipLocks::default(),
+            renderer: Arc::new(NoRenderer),
             presence,
             content_reads: ContentReads::default(),
         });

@@ -1,0 +1,36 @@
+//! The errors of the render workers.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use serde_json::json;
+use weft_render::RenderError;
+use weft_wire::errcode;
+
+use crate::errors::ApiError;
+
+impl From<RenderError> for ApiError {
+    fn from(error: RenderError) -> Self {
+        let message = error.to_string();
+        match error {
+            RenderError::Busy { retry_after } => Self::overloaded(message, retry_after),
+            RenderError::TimedOut { .. } => not_rendered(message, Duration::ZERO),
+            RenderError::NotRendered { retry_after, .. } => not_rendered(message, retry_after),
+            RenderError::TooLarge { .. } => Self::too_large(message),
+            RenderError::Refused { change, error } => Self::invalid_param(message)
+                .with("change", json!(change))
+                .with("detail", json!(error)),
+            // The cause is for the operator and was logged.
+            RenderError::Unavailable { .. } => Self::unavailable("Documents can't be rendered on this server now."),
+        }
+    }
+}
+
+fn not_rendered(message: String, retry_after: Duration) -> ApiError {
+    let error = ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, errcode::NOT_RENDERED, message);
+    if retry_after.is_zero() {
+        return error;
+    }
+    let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+    error.with("retry_after_ms", json!(millis))
+}
