@@ -3,6 +3,8 @@
 //! Panics are expected and caught by the session. Recursion over a document has a limit of depth.
 
 mod canonical;
+mod compare;
+mod diff;
 mod edit;
 mod html;
 mod load;
@@ -11,6 +13,7 @@ mod node;
 mod normal;
 mod plain;
 mod render;
+mod rewrite;
 
 use bytes::Bytes;
 use weft_render::protocol::{Answer, Frame, PARTS, Task};
@@ -65,12 +68,9 @@ pub(crate) fn perform(request: Frame<Task>) -> (Answer, Parts) {
             &first,
             &second,
         ),
-        _ => Err(EngineError::Refused {
-            change: 0,
-            error: PlaceError::Invalid {
-                message: "not supported".to_owned(),
-            },
-        }),
+        Task::Diff { kind } => diff::diff(kind, &first, &second),
+        Task::Apply { kind, client } => rewrite::apply(kind, client, &first, &second),
+        Task::Restore { kind, client } => rewrite::restore(kind, client, &first, &second),
     };
     result.unwrap_or_else(|error| (error.into(), Parts::default()))
 }

@@ -1,4 +1,4 @@
-//! Worker processes under their pool: formats, hostile documents, the sandbox and the ends of workers.
+//! Worker processes under their pool: formats, edits, versions, hostile documents, the sandbox and the ends of workers.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -6,10 +6,14 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "worker/documents.rs"]
+mod documents;
 #[path = "worker/edits.rs"]
 mod edits;
 #[path = "worker/ends.rs"]
 mod ends;
+#[path = "worker/histories.rs"]
+mod histories;
 #[path = "worker/hostile.rs"]
 mod hostile;
 #[path = "worker/vectors.rs"]

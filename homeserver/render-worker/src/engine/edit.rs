@@ -4,11 +4,11 @@
 //!
 //! The update has new blocks of one client only, and the deletions of this edit.
 
-mod blocks;
+pub(super) mod blocks;
 mod conflicts;
-mod place;
+pub(super) mod place;
 mod text;
-mod values;
+pub(super) mod values;
 
 use bytes::Bytes;
 use weft_render::protocol::Answer;
@@ -86,6 +86,10 @@ fn check(changes: &[Change], client: u64) -> Result<(), EngineError> {
         let limit = MAX_CHANGES_PER_EDIT;
         return Err(refused(MAX_CHANGES_PER_EDIT, PlaceError::TooLarge { what, limit }));
     }
+    check_client(client)
+}
+
+pub(super) fn check_client(client: u64) -> Result<(), EngineError> {
     if client >= weft_crdt::limits::CLIENT_ID_END {
         return Err(refused(0, invalid("the client id is not below 2^53")));
     }
@@ -93,7 +97,7 @@ fn check(changes: &[Change], client: u64) -> Result<(), EngineError> {
 }
 
 /// Blocks of a client id that exists would have clocks that others do not expect.
-fn unused(loaded: &Loaded, client: u64) -> Result<(), EngineError> {
+pub(super) fn unused(loaded: &Loaded, client: u64) -> Result<(), EngineError> {
     if loaded
         .doc
         .transact()

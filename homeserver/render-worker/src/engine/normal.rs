@@ -29,9 +29,30 @@ pub(crate) fn document<T: ReadTxn>(root: &Root, txn: &T) -> Result<Value, NotRen
     })
 }
 
+/// The content of a node of a rich text.
+pub(crate) fn content<T: ReadTxn>(parent: &yrs::XmlFragmentRef, txn: &T) -> Result<Vec<Value>, NotRendered> {
+    children(parent, txn, Depth::FULL)
+}
+
 /// An element of a rich text as a node.
 pub(crate) fn element<T: ReadTxn>(element: &XmlElementRef, txn: &T) -> Result<Value, NotRendered> {
     node(element, txn, Depth::FULL)
+}
+
+/// An element's attributes; null if it has none.
+pub(crate) fn attributes<T: ReadTxn>(element: &XmlElementRef, txn: &T) -> Result<Value, NotRendered> {
+    let mut node = node_without_content(element, txn, Depth::FULL)?;
+    Ok(node.get_mut("attrs").map(Value::take).unwrap_or_default())
+}
+
+/// The runs of a text.
+pub(crate) fn runs<T: ReadTxn>(text: &yrs::TextRef, txn: &T) -> Result<Vec<Value>, NotRendered> {
+    delta(text, txn, Depth::FULL)
+}
+
+/// Any value.
+pub(crate) fn out<T: ReadTxn>(out: Out, txn: &T) -> Result<Value, NotRendered> {
+    value(out, txn, Depth::FULL)
 }
 
 /// How many more levels are allowed.
@@ -163,6 +184,12 @@ fn children<F: XmlFragment, T: ReadTxn>(parent: &F, txn: &T, depth: Depth) -> Re
 
 fn node<T: ReadTxn>(element: &XmlElementRef, txn: &T, depth: Depth) -> Result<Value, NotRendered> {
     let depth = depth.deeper()?;
+    let mut node = node_without_content(element, txn, depth)?;
+    set_content(&mut node, children(element, txn, depth)?);
+    Ok(node)
+}
+
+fn node_without_content<T: ReadTxn>(element: &XmlElementRef, txn: &T, depth: Depth) -> Result<Value, NotRendered> {
     let name = element.try_tag().map_or("", |name| name);
     let mut node = json!({"type": name});
     let mut attributes = Object::new();
@@ -172,7 +199,6 @@ fn node<T: ReadTxn>(element: &XmlElementRef, txn: &T, depth: Depth) -> Result<Va
     if !attributes.is_empty() {
         set(&mut node, "attrs", Value::Object(attributes));
     }
-    set_content(&mut node, children(element, txn, depth)?);
     Ok(node)
 }
 

@@ -11,9 +11,7 @@ pub(crate) fn text(document: &Value) -> String {
         return delta_text(delta);
     }
     if let Some(doc) = document.get("doc") {
-        let mut lines = Vec::new();
-        collect_lines(Node(doc), &mut lines);
-        return lines.join("\n");
+        return block_text(Node(doc));
     }
     element_texts(document).join("\n")
 }
@@ -45,6 +43,13 @@ pub(crate) fn element_texts(document: &Value) -> Vec<String> {
         })
         .filter(|text| !text.is_empty())
         .collect()
+}
+
+/// The text of a block, a line for each block in it.
+pub(crate) fn block_text(node: Node<'_>) -> String {
+    let mut lines = Vec::new();
+    collect_lines(node, &mut lines);
+    lines.join("\n")
 }
 
 fn collect_lines(node: Node<'_>, lines: &mut Vec<String>) {

@@ -3,7 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use weft_render::{Format, NotRendered, RenderError, RenderRequest, Renderer as _};
+use weft_render::{
+    ApplyRequest, Change, DiffRequest, EditRequest, Format, NotRendered, RenderError, RenderRequest, Renderer as _,
+    Unit,
+};
 use weft_wire::document::DocumentKind;
 
 use crate::{bytes, pool, render, text_update, vectors};
@@ -53,6 +56,58 @@ async fn t90_to_t111_every_hostile_update_gets_an_answer_and_others_are_rendered
     println!("{:?}", pool.figures());
     assert!(diagnosed > 100 && ended > 0, "{outcomes:?}");
     assert_eq!((pool.figures().busy, pool.figures().waiting), (0, 0));
+}
+
+#[tokio::test]
+async fn t90_to_t111_hostile_updates_in_edits_suggestions_and_versions_get_an_answer() {
+    let pool = pool(2);
+    let changes: Vec<Change> = serde_json::from_str(r#"[{"type": "append", "text": "x"}]"#).unwrap();
+    let (client, unit) = (1 << 40, Unit::Utf16);
+    for (name, case) in vectors("crdt/admission") {
+        let hostile = bytes(&case["update"]);
+        let usual: bytes::Bytes = text_update("usual").into();
+        for kind in DocumentKind::ALL {
+            let key = |what: &str| format!("{what} {name} {}", kind.name());
+            for (state, base) in [(&hostile, None), (&usual, Some(&hostile)), (&hostile, Some(&usual))] {
+                let (state, base) = (state.clone(), base.cloned());
+                let request = EditRequest {
+                    kind,
+                    state,
+                    base,
+                    changes: changes.clone(),
+                    unit,
+                    client,
+                };
+                let result = pool.edit(&key("edit"), request).await;
+                let refused = |error: &RenderError| matches!(error, RenderError::Refused { .. });
+                assert!(
+                    result
+                        .as_ref()
+                        .err()
+                        .is_none_or(|error| is_defined(error) || refused(error)),
+                    "{name}: {result:?}"
+                );
+            }
+            let request = ApplyRequest {
+                kind,
+                state: usual.clone(),
+                suggestion: hostile.clone(),
+                client,
+            };
+            let result = pool.apply(&key("apply"), request).await;
+            assert!(result.as_ref().err().is_none_or(is_defined), "{name}: {result:?}");
+            let request = DiffRequest {
+                kind,
+                from: hostile.clone(),
+                to: hostile.clone(),
+            };
+            let result = pool.diff(&key("diff"), request).await;
+            assert!(result.as_ref().err().is_none_or(is_defined), "{name}: {result:?}");
+        }
+    }
+    println!("{:?}", pool.figures());
+    let other = render(&pool, "!other", text_update("x"), Format::Text).await;
+    assert_eq!(other.unwrap().content, "x");
 }
 
 /// The reproducers that were found by fuzzing yrs 0.28.1, in addition to the vectors: panics, and one double panic.

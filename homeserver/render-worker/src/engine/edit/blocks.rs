@@ -27,7 +27,7 @@ pub(super) fn insert(root: &Root, txn: &mut TransactionMut<'_>, path: &[u32], no
     insert_node(&parent, txn, index, node, levels).map(drop)
 }
 
-fn insert_node<F: yrs::XmlFragment>(
+pub(in crate::engine) fn insert_node<F: yrs::XmlFragment>(
     parent: &F,
     txn: &mut TransactionMut<'_>,
     index: u32,

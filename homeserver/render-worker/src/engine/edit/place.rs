@@ -286,6 +286,6 @@ fn append_to(element: &XmlElementRef, txn: &mut TransactionMut<'_>, more: &str) 
 }
 
 /// The same text as the type of plain texts, which have the same operations.
-pub(super) fn plain(text: &XmlTextRef) -> TextRef {
+pub(in crate::engine) fn plain(text: &XmlTextRef) -> TextRef {
     TextRef::from(BranchPtr::from(AsRef::<Branch>::as_ref(text)))
 }

@@ -12,7 +12,7 @@ use yrs::{Any, Number};
 use super::invalid;
 
 /// A value.
-pub(super) fn any(value: &Value) -> Result<Any, PlaceError> {
+pub(in crate::engine) fn any(value: &Value) -> Result<Any, PlaceError> {
     nested(value, VALUE_NESTING)
 }
 
@@ -47,7 +47,7 @@ fn nested(value: &Value, levels: u32) -> Result<Any, PlaceError> {
 }
 
 /// The attributes of a text. In a rich text `true` is written as the empty object that y-prosemirror writes for a mark.
-pub(super) fn attributes(attributes: &Attributes, rich_text: bool) -> Result<Attrs, PlaceError> {
+pub(in crate::engine) fn attributes(attributes: &Attributes, rich_text: bool) -> Result<Attrs, PlaceError> {
     attributes
         .iter()
         .map(|(key, value)| {
