@@ -10,6 +10,7 @@ mod create;
 mod exchange;
 mod failures;
 mod list;
+mod listing;
 mod members;
 mod presence;
 mod rendered;

@@ -1,32 +1,51 @@
-//! `GET /documents`: the documents that the caller has joined or is invited to.
+//! `GET /documents`: the documents that the caller has joined or is invited to, in pages.
 
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+};
 use futures_util::future::{try_join, try_join_all};
 use ruma::{UserId, events::room::member::MembershipState};
 use serde_json::Value;
-use weft_http::{authentication::Authenticated, errors::ApiResult};
+use weft_http::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
 use weft_room_api::Unavailable;
 use weft_room_read::{Reader, RoomMembership};
 use weft_wire::rest::{DocumentList, Invitation};
 
-use super::{DocumentPorts, summary};
+use super::{
+    DocumentPorts,
+    listing::{ListQuery, Page},
+    summary,
+};
 
 /// Invitations that are read at a time.
 const INVITATIONS_AT_ONCE: usize = 32;
 
-/// Documents, last modified first.
+/// One page of documents, by default those that were modified last; the first page also has the invitations.
 pub(super) async fn list(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
+    query: Result<Query<ListQuery>, QueryRejection>,
 ) -> ApiResult<Json<DocumentList>> {
+    let Query(query) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
     let (reader, user) = (&ports.rooms.reader().for_request(), &*session.user_id);
-    let (mut documents, invites) = try_join(reader.documents_of(user), invitations(reader, user)).await?;
-    documents.sort_by(|a, b| {
-        b.last_modified
-            .cmp(&a.last_modified)
-            .then_with(|| a.doc_id.cmp(&b.doc_id))
-    });
-    Ok(Json(DocumentList { documents, invites }))
+    let invites = async {
+        if query.is_first() {
+            invitations(reader, user).await
+        } else {
+            Ok(Vec::new())
+        }
+    };
+    let (documents, invites) = try_join(reader.documents_of(user), invites).await?;
+    let Page { documents, next } = query.page(documents, user)?;
+    Ok(Json(DocumentList {
+        documents,
+        invites,
+        next_page: next,
+    }))
 }
 
 async fn invitations(reader: &Reader, user: &UserId) -> Result<Vec<Invitation>, Unavailable> {

@@ -2,7 +2,7 @@
 
 use axum::{
     Json,
-    extract::{Query, State},
+    extract::{Query, State, rejection::QueryRejection},
     http::HeaderMap,
     response::{IntoResponse, Response},
 };
@@ -29,9 +29,10 @@ pub(super) async fn show(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
-    Query(query): Query<rendered::Query>,
+    query: Result<Query<rendered::Query>, QueryRejection>,
     asked: HeaderMap,
 ) -> ApiResult<Response> {
+    let Query(query) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
     let wanted = query.wanted()?;
     let room = joined(&ports, &named, &session.user_id).await?;
     let document = described(&ports, &session.user_id, &room).await?;

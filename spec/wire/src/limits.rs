@@ -411,6 +411,8 @@ pub const UNREACHABLE_FOR_STRANGERS_SECONDS: u64 = 30;
 
 /// Body of one client request, bytes, if the endpoint has no limit of its own.
 pub const MAX_CLIENT_REQUEST_BYTES: usize = 1024 * 1024;
+/// Documents in one page of `GET /documents`.
+pub const MAX_DOCUMENTS_PER_PAGE: usize = 500;
 /// The header `Idempotency-Key`, bytes: with its prefix it fits into a transaction id of 255 bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 /// Events in one page of `/messages`, and around one event in `/context`.

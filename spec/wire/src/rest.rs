@@ -68,11 +68,15 @@ pub struct Invitation {
 
 /// `GET /documents`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct DocumentList {
-    /// Documents that the caller has joined, last modified first.
+    /// Documents that the caller has joined, in the requested order.
     pub documents: Vec<Document>,
-    /// Documents that the caller is invited to.
+    /// Documents that the caller is invited to; only on the first page.
     pub invites: Vec<Invitation>,
+    /// `from` of the next page, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_page: Option<String>,
 }
 
 /// `PATCH /documents/{id}`.

@@ -119,3 +119,49 @@ async fn content_has_all_acknowledged_edits() {
     let content: Value = world.get(&alice, &format!("/documents/{doc}/content")).await;
     assert_eq!(content, json!(update));
 }
+
+#[tokio::test]
+async fn a_list_has_pages_filters_and_an_order() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    for title in ["Beta", "alpha", "Gamma"] {
+        world.create(&alice, title).await;
+    }
+    let of_bob = world.create(&bob, "Delta").await;
+    world.give(&bob, &of_bob, &alice.user, "viewer").await;
+    let titles = |list: &Value| -> Vec<String> {
+        let documents = list["documents"].as_array().unwrap();
+        documents
+            .iter()
+            .map(|document| document["title"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let first = world.get(&alice, "/documents?sort=title&limit=2").await;
+    assert_eq!(
+        (titles(&first), first["invites"].as_array().unwrap().len()),
+        (vec!["alpha".to_owned(), "Beta".to_owned()], 1)
+    );
+    let next = first["nextPage"].as_str().unwrap();
+    let second = world
+        .get(&alice, &format!("/documents?sort=title&limit=2&from={next}"))
+        .await;
+    assert_eq!(
+        (titles(&second), &second["invites"], second.get("nextPage")),
+        (vec!["Gamma".to_owned()], &json!([]), None)
+    );
+
+    world.join(&of_bob, &alice).await;
+    assert_eq!(titles(&world.get(&alice, "/documents?filter=shared").await), ["Delta"]);
+    assert_eq!(
+        titles(&world.get(&alice, "/documents?filter=mine&search=ALPH").await),
+        ["alpha"]
+    );
+    for query in ["?limit=0", "?limit=x", "?sort=size", "?from=!", "?kind=spreadsheet"] {
+        let (status, answer) = world.request(&alice, "GET", &format!("/documents{query}"), None).await;
+        assert_eq!(
+            (status, answer["errcode"].as_str()),
+            (400, Some("M_INVALID_PARAM")),
+            "{query}"
+        );
+    }
+}
