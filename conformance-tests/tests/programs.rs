@@ -168,3 +168,26 @@ fn kill(process: u32) -> Result<()> {
     anyhow::ensure!(status.success(), "kill -9 {process} failed");
     Ok(())
 }
+
+#[tokio::test]
+async fn render_workers_end_with_a_killed_server() -> Result<()> {
+    let mut world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
+    let room = alice.create_document("Killed").await?;
+    let (status, _) = rendered(&alice, &room, "?format=text").await?;
+    assert_eq!(status, StatusCode::OK);
+    let server = world.servers.first_mut().context("no server")?;
+    let workers = children(server.pid().context("no process")?)?;
+    assert_eq!(workers.len(), 1);
+    // Killed, so that it can't end them itself: their input ends.
+    server.kill();
+    while workers.iter().any(|worker| is_running(*worker)) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+/// Whether a process has not ended; a zombie has no command line.
+fn is_running(process: u32) -> bool {
+    fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|line| !line.is_empty())
+}
