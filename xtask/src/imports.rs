@@ -285,7 +285,13 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("rocksdb", &["weft-store-rocksdb"], "only one crate uses the engine"),
     (
         "yrs",
-        &["weft-render-worker", "weft-sdk", "weft-conformance-tests", "weft-load"],
+        &[
+            "weft-render-worker",
+            "weft-sdk",
+            "weft-conformance-tests",
+            "weft-load",
+            "weft-testkit",
+        ],
         "hostile updates break a CRDT engine; the server's process must not run one",
     ),
     (

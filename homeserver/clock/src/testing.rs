@@ -79,9 +79,15 @@ impl RuntimeClock {
     /// A clock that stands at `millis` now.
     #[must_use]
     pub fn starting_at(millis: u64) -> Self {
+        Self::since(tokio::time::Instant::now(), millis)
+    }
+
+    /// A clock that stood at `millis` at that time: several clocks of one beginning differ by a constant.
+    #[must_use]
+    pub fn since(started: tokio::time::Instant, millis: u64) -> Self {
         Self {
             start: AtomicU64::new(millis),
-            started: tokio::time::Instant::now(),
+            started,
             step: 0,
         }
     }

@@ -30,6 +30,7 @@ use crate::{
 };
 
 /// One room, its events, and the keys of all servers in it.
+#[derive(Clone)]
 pub struct World {
     pub version: RoomVersion,
     pub room_id: OwnedRoomId,

@@ -16,8 +16,6 @@ mod disputes;
 mod evicted;
 #[path = "federation/fences.rs"]
 mod fences;
-#[path = "federation/gate.rs"]
-mod gate;
 #[path = "federation/late_requests.rs"]
 mod late_requests;
 #[path = "federation/latency.rs"]
@@ -50,8 +48,9 @@ use weft_store::{
     memory::{Fault, Tail},
     tables::{meta::SCHEMA, rooms::STAGED_ROOMS},
 };
+use weft_testkit::{check, update_content, user};
 
-use self::net::{Net, check, user};
+use self::net::Net;
 
 const ALICE: &str = "@alice:a.example";
 const BOB: &str = "@bob:b.example";
@@ -85,7 +84,7 @@ async fn all_sides_of_a_partition_edit_and_converge_afterwards() {
         net.invite_and_join(ALICE, BOB, &room, 50).await;
         net.invite_and_join(ALICE, CAROL, &room, 25).await;
         net.quiet(&room).await;
-        net.cut(seed);
+        net.network().cut();
         for n in 0..5 {
             for who in [ALICE, BOB, CAROL] {
                 net.edit(who, &room, 0, &format!("{}{n} ", &who[1..2])).await;
@@ -119,7 +118,7 @@ async fn missing_events_are_fetched() {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.quiet(&room).await;
-    net.cut(1);
+    net.network().cut();
     for n in 0..30 {
         net.edit(ALICE, &room, 0, &format!("{n} ")).await;
         net.seal(ALICE, &room).await;
@@ -139,14 +138,14 @@ async fn the_state_is_fetched_if_the_events_are_unavailable() {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.quiet(&room).await;
-    net.cut(1);
+    net.network().cut();
     for n in 0..3 {
         net.topic(ALICE, &room, &format!("{n}")).await;
         net.edit(ALICE, &room, 0, &format!("{n} ")).await;
         net.seal(ALICE, &room).await;
     }
     net.lose();
-    net.refuse_missing_events(true);
+    net.network().refuse_missing_events(true);
     net.heal(1).await;
     let b = net.rooms("b.example");
     let hello = net.message(ALICE, &room, "hello").await;
@@ -160,7 +159,7 @@ async fn the_state_is_fetched_if_the_events_are_unavailable() {
         .unwrap()
         .unwrap();
     assert_eq!(topic.content_as::<serde_json::Value>().unwrap()["topic"], "2");
-    net.refuse_missing_events(false);
+    net.network().refuse_missing_events(false);
     net.message(BOB, &room, "good evening").await;
     net.quiet(&room).await;
     assert_eq!(net.state("a.example", &room).await, net.state("b.example", &room).await);
@@ -175,11 +174,11 @@ async fn a_gap_in_the_graph_is_a_gap_in_the_timeline() {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.quiet(&room).await;
-    net.cut(1);
+    net.network().cut();
     net.message(ALICE, &room, "lost").await;
     net.lose();
-    net.refuse_missing_events(true);
-    net.refuse_history(true);
+    net.network().refuse_missing_events(true);
+    net.network().refuse_history(true);
     net.heal(1).await;
     let hello = net.message(ALICE, &room, "hello").await;
     let (a, b) = (net.rooms("a.example"), net.rooms("b.example"));
@@ -315,7 +314,7 @@ async fn a_viewer_of_another_server_cannot_edit() {
     ));
     // Bob's server signs one nevertheless.
     let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
-    let content = net::update_content(77, "forged");
+    let content = update_content(77, "forged");
     let forged = net.forge(BOB, &room, heads, "dev.weft.update", None, content).await;
     let rooms = net.rooms("a.example");
     rooms
@@ -351,7 +350,7 @@ async fn edits_concurrent_with_a_demotion_are_merged_on_all_servers() {
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.invite_and_join(ALICE, CAROL, &room, 25).await;
     net.quiet(&room).await;
-    net.cut(1);
+    net.network().cut();
     net.edit(BOB, &room, 0, "bob was here ").await;
     net.seal(BOB, &room).await;
     let edit = net.rooms("b.example").reader().extremities(&room).await.unwrap();
@@ -555,13 +554,13 @@ async fn conflicting_claims_have_the_same_outcome_on_all_servers() {
         let heads = net.rooms("a.example").reader().extremities(&room).await.unwrap();
         let mut rivals = Vec::new();
         for text in ["black", "white", "grey"] {
-            let content = net::update_content(4_242, text);
+            let content = update_content(4_242, text);
             rivals.push(
                 net.forge(BOB, &room, heads.clone(), "dev.weft.update", None, content)
                     .await,
             );
         }
-        net.cut(1);
+        net.network().cut();
         let b = user(BOB).server_name().to_owned();
         for (server, rotate) in [("a.example", 0), ("c.example", 1), ("b.example", 2)] {
             let mut order = rivals.clone();
@@ -609,7 +608,7 @@ async fn a_forged_snapshot_is_replaced_by_the_text_of_the_events() {
     net.invite(ALICE, BOB, &room).await;
     let mut joined = net.join_answer(BOB, &room).await;
     let content: weft_wire::update::UpdateContent =
-        serde_json::from_value(net::update_content(66, "quite another text")).unwrap();
+        serde_json::from_value(update_content(66, "quite another text")).unwrap();
     joined.snapshot = Some(content.bytes().unwrap().into());
     net.rooms("b.example").adopt(joined).await.unwrap();
     let truth = net.text("a.example", &room).await;
@@ -648,7 +647,7 @@ async fn events_with_unavailable_ancestors_cost_few_requests() {
     net.assert_same(&room).await;
     let rooms = net.rooms("a.example");
     let b = user(BOB).server_name().to_owned();
-    let requests = net.requests();
+    let requests = net.network().requests();
     for transaction in 0..8 {
         let mut events = Vec::new();
         for n in 0..50 {
@@ -663,7 +662,7 @@ async fn events_with_unavailable_ancestors_cost_few_requests() {
     }
     net.quiet(&room).await;
     assert_eq!(net.text("b.example", &room).await, "on ".repeat(8));
-    let requests = net.requests() - requests;
+    let requests = net.network().requests() - requests;
     assert!(requests <= 60, "{requests} requests for events that do not exist");
 }
 
@@ -736,7 +735,7 @@ async fn the_end_of_an_earlier_invitation_leaves_a_later_one_open() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite(ALICE, BOB, &room).await;
-    net.cut(0);
+    net.network().cut();
     net.end_membership(ALICE, &room, BOB, "leave").await;
     let a = net.rooms("a.example");
     let ended = a
@@ -1117,7 +1116,7 @@ async fn the_right_to_redact_follows_from_the_power_levels_at_the_redaction() {
     let content = json!({ "redacts": target });
     let redaction = net.forge(BOB, &room, heads, "m.room.redaction", None, content).await;
     // One server receives it before Bob's loss of power, the other afterwards.
-    net.cut(0);
+    net.network().cut();
     let b = net.rooms("b.example");
     b.receive(user(BOB).server_name(), vec![redaction.clone()])
         .await
@@ -1150,7 +1149,7 @@ async fn the_text_before_the_newest_events_needs_no_backfill() {
     net.invite(ALICE, BOB, &room).await;
     let joined = net.join_answer(BOB, &room).await;
     let join = joined.event.pdu().event_id().to_owned();
-    net.cut(1);
+    net.network().cut();
     let b = net.rooms("b.example");
     b.adopt(joined).await.unwrap();
     net.message(BOB, &room, "hello").await;
@@ -1199,7 +1198,7 @@ async fn a_join_over_a_gap_leaves_no_gap_in_the_text() {
         .await
         .unwrap();
     net.quiet(&room).await;
-    net.cut(1);
+    net.network().cut();
     net.edit(BOB, &room, 0, "missed ").await;
     net.seal(BOB, &room).await;
     net.topic(BOB, &room, "missed too").await;
@@ -1237,7 +1236,7 @@ async fn early_events_that_are_sent_again_are_not_extremities() {
     for topic in ["old", "older than the join"] {
         net.topic(ALICE, &room, topic).await;
     }
-    net.refuse_history(true);
+    net.network().refuse_history(true);
     net.invite_and_join(ALICE, BOB, &room, 50).await;
     let (a, b) = (net.rooms("a.example"), net.rooms("b.example"));
     let first = a
@@ -1255,7 +1254,7 @@ async fn early_events_that_are_sent_again_are_not_extremities() {
         .await;
     assert_eq!(b.reader().extremities(&room).await.unwrap(), [message]);
     assert_eq!(net.state("a.example", &room).await, net.state("b.example", &room).await);
-    net.refuse_history(false);
+    net.network().refuse_history(false);
     net.edit(BOB, &room, 0, "written").await;
     net.seal(BOB, &room).await;
     net.quiet(&room).await;
@@ -1268,7 +1267,7 @@ async fn a_redacted_copy_of_a_complete_event_changes_nothing() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let room = net.document(ALICE, &RoomVersionId::V10).await;
     net.message(ALICE, &room, "before").await;
-    net.redact_history();
+    net.network().redact_history();
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     let reader = net.rooms("b.example").reader().clone();
     let create = reader

@@ -8,14 +8,10 @@ use std::{error::Error, sync::Arc, time::Instant};
 use bytes::Bytes;
 use ruma::{owned_user_id, server_name};
 use tracing_subscriber::{Registry, filter::LevelFilter, layer::SubscriberExt as _};
-use weft_dag::testing;
-use weft_room::{RoomConfig, Rooms};
-use weft_room_api::{
-    ConnectionId, CreateRoom, Edit, Incarnation, LocalBus, Ports, SystemClock,
-    testing::{FixedIdentity, NoPeers},
-};
+use weft_room_api::{ConnectionId, CreateRoom, Edit, Incarnation};
 use weft_store::{Store, memory::MemoryDisk};
 use weft_telemetry::{MeteredEngine, Metrics, TraceIds, TracedRouter};
+use weft_testkit::RoomsSetup;
 use weft_wire::document::DocumentKind;
 
 const EDITS: u32 = 10_000;
@@ -48,13 +44,7 @@ fn letter(clock: u32) -> Bytes {
 /// Microseconds of an edit.
 async fn measure() -> Result<f64, Box<dyn Error>> {
     let store = Store::open(MeteredEngine::new(MemoryDisk::new().open(), &Metrics::default())).await?;
-    let ports = Ports {
-        changes: Arc::new(LocalBus::new()),
-        peers: Arc::new(NoPeers),
-        clock: Arc::new(SystemClock),
-    };
-    let identity = Arc::new(FixedIdentity(testing::signer(server_name!("a.example"))));
-    let rooms = Rooms::start(RoomConfig::default(), store, identity, ports);
+    let rooms = RoomsSetup::of(server_name!("a.example")).start(&store);
     let rooms = rooms.routed(|inner| Arc::new(TracedRouter::new(inner)));
     let user = owned_user_id!("@alice:a.example");
     let create = CreateRoom {

@@ -8,15 +8,15 @@ use weft_accounts::{Accounts, NewAccount, PasswordCost};
 use weft_clock::{Clock, SystemClock};
 use weft_dag::Signer;
 use weft_fanout::{Fanout, MembershipView};
-use weft_room::{RoomConfig, Rooms};
+use weft_room::Rooms;
 use weft_room_api::{
-    ChangeBus, CreateRoom, Identity, Interest, LocalBus, NewEvent, Peers, Ports,
+    ChangeBus, CreateRoom, Identity, Interest, LocalBus, Peers,
     testing::{FixedIdentity, NoPeers},
 };
 use weft_store::{OpenOptions, Store, memory::MemoryDisk};
 use weft_wire::document::DocumentKind;
 
-use crate::{Person, RoomMembers};
+use crate::{Person, RoomMembers, RoomsSetup, new_event};
 
 /// What differs between the servers of tests. The default is a new server `alpha.example` with a fixed key.
 pub struct ServerSetup {
@@ -76,12 +76,12 @@ impl TestServer {
         let name = setup.identity.server_name().to_owned();
         let fanout = Fanout::new();
         tokio::spawn(fanout.clone().follow(setup.changes.subscribe(Interest::All)));
-        let ports = Ports {
+        let rooms = RoomsSetup {
             changes: setup.changes,
             peers: setup.peers,
-            clock: Arc::new(SystemClock),
+            ..RoomsSetup::with_identity(setup.identity)
         };
-        let rooms = Rooms::start(RoomConfig::default(), store.clone(), setup.identity, ports);
+        let rooms = rooms.start(&store);
         let accounts = Accounts::with_cost(store.clone(), name.clone(), setup.clock, PasswordCost::Minimal);
         Self {
             name,
@@ -137,15 +137,7 @@ impl TestServer {
         state_key: Option<&str>,
         content: Value,
     ) -> OwnedEventId {
-        let event = NewEvent {
-            sender: sender.to_owned(),
-            kind: kind.to_owned(),
-            state_key: state_key.map(ToOwned::to_owned),
-            content: content.as_object().cloned().unwrap(),
-            redacts: None,
-            txn: None,
-            timestamp: None,
-        };
+        let event = new_event(sender, kind, state_key, content);
         self.rooms.send(room, event).await.unwrap()
     }
 

@@ -14,9 +14,9 @@ fn texts(events: &Value) -> Vec<&str> {
     events.filter_map(|event| event["content"]["body"].as_str()).collect()
 }
 
-async fn server_with_peer() -> (std::sync::Arc<Peer>, World, Person) {
+async fn server_with_peer() -> (Peer, World, Person) {
     let peer = Peer::new();
-    let world = World::with_peer(peer.clone()).await;
+    let world = World::with_peer(peer.0.clone()).await;
     let alice = world.person("alice").await;
     (peer, world, alice)
 }

@@ -3,13 +3,11 @@
 use ruma::{OwnedEventId, RoomId, RoomVersionId};
 use weft_dag::Verified;
 use weft_store::tables::documents::{CHECKPOINTS, CheckpointRow};
+use weft_testkit::user;
 use weft_wire::update::UpdateContent;
 use yrs::{Doc, ReadTxn as _, Text as _, Transact as _};
 
-use super::{
-    ALICE, BOB,
-    net::{Net, user},
-};
+use super::{ALICE, BOB, net::Net};
 
 /// Updates of Bob's server, one letter each, in a chain.
 async fn letters(net: &Net, room: &RoomId, count: u32) -> Vec<Verified> {
@@ -55,7 +53,7 @@ async fn a_server_whose_users_only_read_has_checkpoints() {
     for at in [0_usize, 200, 270, 299] {
         let id: OwnedEventId = events[at].pdu().event_id().to_owned();
         let content = a.content(&room, Some(&[id])).await.unwrap();
-        assert_eq!(super::net::read(&content), "x".repeat(at + 1));
+        assert_eq!(weft_testkit::text_of(&content), "x".repeat(at + 1));
     }
 }
 
@@ -79,5 +77,5 @@ async fn a_text_that_was_worked_out_is_a_checkpoint() {
     net.assert_same(&room).await;
     let b = net.rooms("b.example");
     let content = b.content(&room, Some(&made[0].heads)).await.unwrap();
-    assert_eq!(super::net::read(&content), "one two three ");
+    assert_eq!(weft_testkit::text_of(&content), "one two three ");
 }

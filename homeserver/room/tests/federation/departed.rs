@@ -2,11 +2,9 @@
 
 use ruma::{OwnedEventId, RoomId, RoomVersionId};
 use weft_room_read::{Direction, Types};
+use weft_testkit::user;
 
-use super::{
-    ALICE, BOB,
-    net::{Net, user},
-};
+use super::{ALICE, BOB, net::Net};
 
 const DORA: &str = "@dora:b.example";
 

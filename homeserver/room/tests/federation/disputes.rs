@@ -8,10 +8,11 @@ use ruma::{OwnedEventId, RoomId, RoomVersionId};
 use serde_json::json;
 use weft_dag::Verified;
 use weft_store::tables::rooms::EVENTS;
+use weft_testkit::{check, update_content, user};
 
 use super::{
     ALICE, BOB, CAROL,
-    net::{Net, check, update_content, user},
+    net::Net,
     pruned::{copy, with_an_update_that_was_lost},
 };
 
@@ -203,7 +204,7 @@ async fn edits_and_reads_continue_while_a_restored_update_is_worked_in() {
         net.gate("b.example"),
         pdu.sender().server_name(),
     );
-    net.cut(0);
+    net.network().cut();
     b.receive(origin, vec![copy(&pdu)]).await.unwrap();
     net.until(async || b.reader().stored_event(&room, pdu.event_id()).await.unwrap().is_some())
         .await;

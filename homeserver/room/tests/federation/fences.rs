@@ -3,11 +3,9 @@
 use ruma::{RoomVersionId, events::room::member::MembershipState, room_alias_id};
 use weft_room_api::{DirectoryRefusal, RoomError};
 use weft_store::tables::rooms::{ALIASES, MEMBERSHIP};
+use weft_testkit::user;
 
-use super::{
-    ALICE, BOB,
-    net::{Net, user},
-};
+use super::{ALICE, BOB, net::Net};
 
 #[tokio::test]
 async fn forgetting_a_room_keeps_a_concurrent_invitation() {

@@ -9,10 +9,11 @@ use weft_store::{
         rooms::{INCOMPLETE_ROOMS, PRUNED_UPDATES},
     },
 };
+use weft_testkit::user;
 
 use super::{
     ALICE, BOB,
-    net::{Net, user},
+    net::Net,
     pruned::{copy, lost_update, with_an_update_that_was_lost},
 };
 
@@ -46,7 +47,7 @@ async fn a_pruned_update_received_while_a_search_ends_is_fetched() {
         b.seal(&room).await.unwrap();
         if restart {
             // No server can be reached, so the search is still pending at the power loss.
-            net.cut(0);
+            net.network().cut();
         }
         gate.open();
         if restart {
@@ -71,7 +72,7 @@ async fn a_gap_that_opens_while_a_backfill_ends_is_filled() {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.edit(ALICE, &room, 0, "before ").await;
     net.invite(ALICE, BOB, &room).await;
-    net.refuse_history(true);
+    net.network().refuse_history(true);
     net.join(BOB, &room).await;
     let (b, gate, store) = (net.rooms("b.example"), net.gate("b.example"), net.store("b.example"));
     let has_failed = || async {
@@ -79,17 +80,17 @@ async fn a_gap_that_opens_while_a_backfill_ends_is_filled() {
         jobs.iter().any(|(_, row)| row.attempts > 0)
     };
     net.until(has_failed).await;
-    net.refuse_history(false);
+    net.network().refuse_history(false);
     // The backfill task has read that nothing is missing.
     gate.hold_next_empty_read(INCOMPLETE_ROOMS.physical(&(&room,)));
     b.recover().await.unwrap();
     gate.reached().await;
     // Before it ends, a gap opens whose events can't be fetched at present.
-    net.cut(1);
+    net.network().cut();
     net.edit(ALICE, &room, 0, "missed ").await;
     net.seal(ALICE, &room).await;
     net.lose();
-    net.refuse_missing_events(true);
+    net.network().refuse_missing_events(true);
     net.heal(1).await;
     let hello = net.message(ALICE, &room, "hello").await;
     net.until(|| async { b.reader().order(&room, &hello).await.unwrap().is_some() })

@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use ruma::{OwnedRoomId, RoomId};
 use weft_dag::Verified;
+use weft_testkit::user;
 
 use super::{
     ALICE, BOB, CAROL,
     disputes::overlapping_claims,
-    net::{Net, user},
+    net::Net,
     silent::{SERVERS, chain, message_after_gap, three},
 };
 
@@ -27,8 +28,8 @@ const OPERATIONS: [&str; 3] = ["edit", "opening", "content"];
 async fn latency_beside_gaps_and_silence() {
     let (net, room) = begin().await;
     let chain = chain(&net, &room, MANY).await;
-    net.answer_with_gaps(&chain);
-    net.silence("c.example");
+    net.network().answer_with_gaps(&chain);
+    net.network().silence("c.example");
     message_after_gap(&net, CAROL, &room, "missed ").await;
     compare(&net, &room, "10,000 staged events, gaps and silence", chain).await;
 }
@@ -48,8 +49,8 @@ async fn latency_beside_overlapping_claims() {
 async fn latency_beside_a_server_of_one_byte_a_second() {
     let (net, room) = begin().await;
     let chain = chain(&net, &room, 200).await;
-    net.answer_slowly("b.example", Duration::from_secs(1));
-    net.answer_slowly("c.example", Duration::from_secs(1));
+    net.network().answer_slowly("b.example", Duration::from_secs(1));
+    net.network().answer_slowly("c.example", Duration::from_secs(1));
     message_after_gap(&net, CAROL, &room, "missed ").await;
     compare(&net, &room, "answers that arrive byte by byte", chain).await;
 }

@@ -5,25 +5,20 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     future::Future,
     sync::{
-        Arc, Mutex, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use ruma::{
-    EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, RoomId, RoomVersionId, ServerName, UserId,
-};
-use serde_json::{Map, Value, json};
-use tokio::sync::Notify;
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, RoomId, RoomVersionId, ServerName, UserId};
+use serde_json::{Value, json};
 use weft_clock::testing::RuntimeClock;
-use weft_dag::{Draft, Pdu, Placement, RoomVersion, Signer, Unchecked, Verified, testing};
+use weft_dag::{Draft, Pdu, Placement, RoomVersion, Unchecked, Verified, testing};
 use weft_room::{OutOfBandMembership, RoomConfig, Rooms};
 use weft_room_api::{
-    Clock, ConnectionId, CreateRoom, Edit, EditOutcome, Identity, Incarnation, JoinedRoom, NewEvent, PeerError, Peers,
-    Ports, RoomChange, RoomError, StateIds, Template, TemplateKind,
+    Clock, ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, JoinedRoom, RoomChange, RoomError, Template,
+    TemplateKind,
     testing::{ObservedBus, SerialisedRouter},
 };
 use weft_store::{
@@ -31,112 +26,28 @@ use weft_store::{
     engine::{Engine as _, Op, WriteBatch},
     memory::{Fault, MemoryDisk, MemoryEngine, Tail},
 };
-use weft_wire::{document::DocumentKind, update::UpdateContent};
-use yrs::{
-    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _, Update,
-    updates::decoder::Decode as _,
+use weft_testkit::{
+    Editor, Gate, GatedEngine, MemoryNetwork, RoomsSetup, check, joined_room, new_event, sign_template, text_of, user,
+    verify,
 };
-
-use super::gate::{Gate, GatedEngine};
+use weft_wire::document::DocumentKind;
+use yrs::Text as _;
 
 /// Bytes of staged events of one room.
 pub const STAGED_BYTES: u64 = 4 << 20;
 
-pub fn user(id: &str) -> OwnedUserId {
-    UserId::parse(id).unwrap()
-}
-
-struct TestIdentity(Arc<Signer>);
-
-impl Identity for TestIdentity {
-    fn signer(&self) -> Arc<Signer> {
-        Arc::clone(&self.0)
-    }
-    fn server_name(&self) -> &ServerName {
-        self.0.server_name()
-    }
-}
-
 /// From, to: the queued events.
 type Queues = BTreeMap<(OwnedServerName, OwnedServerName), VecDeque<Arc<Pdu>>>;
 
-/// Queued events, and the notification of activity.
-#[derive(Default)]
-struct Wire {
-    queues: Mutex<Queues>,
-    happened: Notify,
-    /// The number of requests between servers.
-    requests: AtomicU64,
-    cut: AtomicBool,
-    refuse_missing: AtomicBool,
-    redact_history: AtomicBool,
-    refuse_history: AtomicBool,
-    /// Servers that accept requests and don't answer.
-    silent: Mutex<BTreeSet<OwnedServerName>>,
-    /// Servers whose answers don't arrive before the deadline of the request, and that deadline.
-    slow: Mutex<HashMap<OwnedServerName, Duration>>,
-    /// Requests that wait for such servers now.
-    unanswered: AtomicU64,
-    responsive: Notify,
-    /// The answer of a server to a request for the ancestors of these events: each has a gap before it.
-    gaps: Mutex<HashMap<OwnedEventId, Arc<Pdu>>>,
-}
-
-/// A request that is counted until it is answered or cancelled.
-struct Unanswered<'a>(&'a AtomicU64);
-
-impl<'a> Unanswered<'a> {
-    fn new(count: &'a AtomicU64) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
-    }
-}
-
-impl Drop for Unanswered<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl Wire {
-    /// The events that the server returns as missing before others of them.
-    fn gaps_before(&self, from: &ServerName, latest: &[OwnedEventId]) -> Vec<Arc<Pdu>> {
-        let gaps = self.gaps.lock().unwrap();
-        let asked = latest.iter().filter_map(|id| gaps.get(id));
-        let before = asked.flat_map(|pdu| pdu.prev_events()).filter_map(|id| gaps.get(id));
-        before
-            .filter(|pdu| pdu.sender().server_name() == from)
-            .cloned()
-            .collect()
-    }
-
-    async fn until_responsive(&self, server: &ServerName) {
-        let is_silent = || self.silent.lock().unwrap().contains(server);
-        if !is_silent() {
-            return;
-        }
-        let _unanswered = Unanswered::new(&self.unanswered);
-        self.happened.notify_waiters();
-        loop {
-            let responsive = self.responsive.notified();
-            tokio::pin!(responsive);
-            responsive.as_mut().enable();
-            if !is_silent() {
-                return;
-            }
-            responsive.await;
-        }
-    }
-}
-
 struct Sink {
     from: OwnedServerName,
-    wire: Arc<Wire>,
+    queues: Arc<Mutex<Queues>>,
+    network: Arc<MemoryNetwork>,
 }
 
 impl Sink {
     fn enqueue(&self, change: &RoomChange) {
-        let mut queues = self.wire.queues.lock().unwrap();
+        let mut queues = self.queues.lock().unwrap();
         for to in &change.destinations {
             let queue = queues.entry((self.from.clone(), to.clone())).or_default();
             // Only what this server distributes: events of its own users, and those that it relays.
@@ -149,7 +60,7 @@ impl Sink {
             );
         }
         drop(queues);
-        self.wire.happened.notify_waiters();
+        self.network.happened.notify_waiters();
     }
 }
 
@@ -169,168 +80,19 @@ pub struct Net {
 
 struct Inner {
     servers: Mutex<HashMap<OwnedServerName, Server>>,
-    wire: Arc<Wire>,
+    queues: Arc<Mutex<Queues>>,
+    network: Arc<MemoryNetwork>,
     clock: Arc<RuntimeClock>,
     text_eviction: Duration,
     staged_bytes: u64,
 }
 
-struct TestPeers(OnceLock<Weak<Inner>>);
-
-pub fn check(pdu: &Pdu, version: &RoomVersion) -> Verified {
-    let unchecked = Unchecked::parse(pdu.json(), version).unwrap();
-    let keys = testing::verify_keys(unchecked.needed_keys().into_keys());
-    unchecked.verify(&keys).unwrap()
-}
-
-impl TestPeers {
-    fn wire(&self) -> Arc<Wire> {
-        Arc::clone(&self.0.get().and_then(Weak::upgrade).unwrap().wire)
-    }
-
-    fn check_history(&self, from: &ServerName) -> Result<(), PeerError> {
-        let inner = self.0.get().and_then(Weak::upgrade).unwrap();
-        if inner.wire.refuse_history.load(Ordering::Relaxed) {
-            return Err(refused(from));
-        }
-        Ok(())
-    }
-
-    async fn rooms(&self, server: &ServerName) -> Result<Rooms, PeerError> {
-        let wire = self.wire();
-        wire.requests.fetch_add(1, Ordering::Relaxed);
-        wire.until_responsive(server).await;
-        let deadline = wire.slow.lock().unwrap().get(server).copied();
-        if let Some(deadline) = deadline {
-            tokio::time::sleep(deadline).await;
-            return Err(PeerError::Unreachable {
-                server: server.to_string(),
-                reason: "the answer is not complete in time".into(),
-            });
-        }
-        let inner = self.0.get().and_then(Weak::upgrade).unwrap();
-        if inner.wire.cut.load(Ordering::Relaxed) {
-            return Err(PeerError::Unreachable {
-                server: server.to_string(),
-                reason: "cut".into(),
-            });
-        }
-        let servers = inner.servers.lock().unwrap();
-        Ok(servers[server].rooms.clone())
-    }
-}
-
-fn refused(server: &ServerName) -> PeerError {
-    PeerError::Refused {
-        server: server.to_string(),
-        reason: "not found".into(),
-    }
-}
-
-#[async_trait]
-impl Peers for TestPeers {
-    async fn missing_events(
-        &self,
-        room: &RoomId,
-        version: &RoomVersion,
-        from: &ServerName,
-        earliest: &[OwnedEventId],
-        latest: &[OwnedEventId],
-        limit: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        let rooms = self.rooms(from).await?;
-        let gaps_before = self.wire().gaps_before(from, latest);
-        if !gaps_before.is_empty() {
-            return Ok(gaps_before.iter().map(|pdu| check(pdu, version)).collect());
-        }
-        if self
-            .0
-            .get()
-            .and_then(Weak::upgrade)
-            .unwrap()
-            .wire
-            .refuse_missing
-            .load(Ordering::Relaxed)
-        {
-            return Err(refused(from));
-        }
-        let events = rooms
-            .reader()
-            .missing_events(room, earliest, latest, limit.min(10))
-            .await
-            .unwrap();
-        Ok(events.iter().map(|pdu| check(pdu, version)).collect())
-    }
-
-    async fn event(&self, version: &RoomVersion, from: &ServerName, id: &EventId) -> Result<Verified, PeerError> {
-        let event = self.rooms(from).await?.reader().event(None, id).await.unwrap();
-        event.map(|pdu| check(&pdu, version)).ok_or_else(|| refused(from))
-    }
-
-    async fn events(
-        &self,
-        version: &RoomVersion,
-        from: &ServerName,
-        ids: &[OwnedEventId],
-    ) -> Result<Vec<Verified>, PeerError> {
-        self.check_history(from)?;
-        let rooms = self.rooms(from).await?;
-        let mut events = Vec::new();
-        for id in ids {
-            events.extend(
-                rooms
-                    .reader()
-                    .event(None, id)
-                    .await
-                    .unwrap()
-                    .map(|pdu| check(&pdu, version)),
-            );
-        }
-        Ok(events)
-    }
-
-    async fn state_ids(&self, room: &RoomId, from: &ServerName, at: &EventId) -> Result<StateIds, PeerError> {
-        self.rooms(from)
-            .await?
-            .reader()
-            .state_ids(room, at)
-            .await
-            .unwrap()
-            .ok_or_else(|| refused(from))
-    }
-
-    async fn backfill(
-        &self,
-        room: &RoomId,
-        version: &RoomVersion,
-        from: &ServerName,
-        before: &[OwnedEventId],
-        limit: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        self.check_history(from)?;
-        let rooms = self.rooms(from).await?;
-        let events = rooms.reader().backfill(room, before, limit).await.unwrap();
-        let inner = self.0.get().and_then(Weak::upgrade).unwrap();
-        let redacted = inner.wire.redact_history.load(Ordering::Relaxed);
-        let copy = |pdu: &Arc<Pdu>| match redacted {
-            true => check(&weft_dag::redact::redact(pdu, version).unwrap(), version),
-            false => check(pdu, version),
-        };
-        Ok(events.iter().map(copy).collect())
-    }
-}
-
 impl Inner {
     async fn start(self: &Arc<Self>, name: &ServerName, engine: MemoryEngine) {
         let disk = engine.disk();
-        let gate = Arc::new(Gate::default());
-        let gated = GatedEngine {
-            engine,
-            gate: Arc::clone(&gate),
-        };
-        let store = Store::open(gated).await.unwrap();
-        let others = TestPeers(OnceLock::new());
-        others.0.set(Arc::downgrade(self)).unwrap();
+        let (engine, gate) = GatedEngine::new(engine);
+        gate.record_scans();
+        let store = Store::open(engine).await.unwrap();
         let config = RoomConfig {
             seal_idle: Duration::from_millis(20),
             seal_max: Duration::from_millis(40),
@@ -340,27 +102,23 @@ impl Inner {
         };
         let sink = Sink {
             from: name.to_owned(),
-            wire: Arc::clone(&self.wire),
+            queues: Arc::clone(&self.queues),
+            network: Arc::clone(&self.network),
         };
-        let ports = Ports {
-            changes: ObservedBus::new(move |change| sink.enqueue(change)),
-            peers: Arc::new(others),
-            clock: self.clock.clone(),
-        };
-        let rooms = Rooms::start(
+        let setup = RoomsSetup {
             config,
-            store.clone(),
-            Arc::new(TestIdentity(testing::signer(name))),
-            ports,
-        );
-        let mut router = None;
-        // As if each caller were in another process.
-        let rooms = rooms.routed(|local| router.insert(SerialisedRouter::new(local)).clone());
+            changes: ObservedBus::new(move |change| sink.enqueue(change)),
+            peers: self.network.peers(),
+            clock: self.clock.clone(),
+            ..RoomsSetup::of(name)
+        };
+        let (rooms, router) = setup.start_serialised(&store);
+        self.network.up(name, rooms.clone());
         self.servers.lock().unwrap().insert(
             name.to_owned(),
             Server {
                 rooms,
-                router: router.unwrap(),
+                router,
                 store,
                 disk,
                 gate,
@@ -392,7 +150,8 @@ impl Net {
     async fn with(names: &[&str], text_eviction: Duration, staged_bytes: u64) -> Self {
         let inner = Arc::new(Inner {
             servers: Mutex::default(),
-            wire: Arc::default(),
+            queues: Arc::default(),
+            network: Arc::default(),
             clock: Arc::new(RuntimeClock::distinct(1_800_000_000_000)),
             text_eviction,
             staged_bytes,
@@ -442,68 +201,20 @@ impl Net {
 
     // --- Network ---------------------------------------------------------------------------------------------
 
-    pub fn cut(&self, _seed: u64) {
-        self.inner.wire.cut.store(true, Ordering::Relaxed);
+    /// The faults between the servers.
+    pub fn network(&self) -> &MemoryNetwork {
+        &self.inner.network
     }
 
     /// Drops the queued events.
     pub fn lose(&self) {
-        self.inner.wire.queues.lock().unwrap().clear();
-    }
-
-    /// From now on this server accepts requests and doesn't answer.
-    pub fn silence(&self, server: &str) {
-        let server = ServerName::parse(server).unwrap();
-        self.inner.wire.silent.lock().unwrap().insert(server);
-    }
-
-    /// All servers answer, also pending requests.
-    pub fn answer_slowly(&self, server: &str, deadline: Duration) {
-        let name = ServerName::parse(server).unwrap();
-        self.inner.wire.slow.lock().unwrap().insert(name, deadline);
-    }
-
-    pub fn answer_again(&self) {
-        self.inner.wire.silent.lock().unwrap().clear();
-        self.inner.wire.responsive.notify_waiters();
-    }
-
-    /// Requests that are not answered now.
-    pub fn unanswered(&self) -> u64 {
-        self.inner.wire.unanswered.load(Ordering::Relaxed)
-    }
-
-    /// For a request for the ancestors of one of these events, their server returns others of them, and no event of its
-    /// room.
-    pub fn answer_with_gaps(&self, events: &[Verified]) {
-        let events = events
-            .iter()
-            .map(|event| (event.pdu().event_id().to_owned(), Arc::clone(event.pdu())));
-        self.inner.wire.gaps.lock().unwrap().extend(events);
-    }
-
-    pub fn requests(&self) -> u64 {
-        self.inner.wire.requests.load(Ordering::Relaxed)
-    }
-
-    /// No server returns the history from before a join, neither by backfill nor event by event.
-    pub fn refuse_history(&self, refuse: bool) {
-        self.inner.wire.refuse_history.store(refuse, Ordering::Relaxed);
-    }
-
-    /// From now on backfill returns redacted copies, as for a server that must not see the content.
-    pub fn redact_history(&self) {
-        self.inner.wire.redact_history.store(true, Ordering::Relaxed);
-    }
-
-    pub fn refuse_missing_events(&self, refuse: bool) {
-        self.inner.wire.refuse_missing.store(refuse, Ordering::Relaxed);
+        self.inner.queues.lock().unwrap().clear();
     }
 
     /// Delivers queued events: by server in an order that follows from the seed, in transactions of a few events.
     pub async fn heal(&self, seed: u64) {
-        self.inner.wire.cut.store(false, Ordering::Relaxed);
-        let mut waiting: Vec<_> = std::mem::take(&mut *self.inner.wire.queues.lock().unwrap())
+        self.network().heal();
+        let mut waiting: Vec<_> = std::mem::take(&mut *self.inner.queues.lock().unwrap())
             .into_iter()
             .collect();
         let rotation = usize::try_from(seed).unwrap() % waiting.len().max(1);
@@ -541,10 +252,10 @@ impl Net {
     }
 
     async fn pump(&self) -> bool {
-        if self.inner.wire.cut.load(Ordering::Relaxed) {
+        if self.network().is_cut() {
             return false;
         }
-        let waiting = std::mem::take(&mut *self.inner.wire.queues.lock().unwrap());
+        let waiting = std::mem::take(&mut *self.inner.queues.lock().unwrap());
         let any = !waiting.is_empty();
         for ((from, to), queue) in waiting {
             self.deliver(&from, &to, queue.into()).await;
@@ -556,7 +267,7 @@ impl Net {
     pub async fn until<F: Future<Output = bool>>(&self, condition: impl Fn() -> F) {
         let wait = async {
             loop {
-                let happened = self.inner.wire.happened.notified();
+                let happened = self.network().happened.notified();
                 tokio::pin!(happened);
                 happened.as_mut().enable();
                 self.pump().await;
@@ -591,7 +302,7 @@ impl Net {
                     extremities.push(of);
                 }
             }
-            let empty = self.inner.wire.queues.lock().unwrap().values().all(VecDeque::is_empty);
+            let empty = self.inner.queues.lock().unwrap().values().all(VecDeque::is_empty);
             empty && extremities.windows(2).all(|pair| pair[0] == pair[1])
         })
         .await;
@@ -614,6 +325,7 @@ impl Net {
     pub async fn power_loss_with(&self, server: &str, tail: Tail, ops: Vec<Op>) {
         let name = ServerName::parse(server).unwrap();
         let disk = self.inner.servers.lock().unwrap().remove(&name).unwrap().disk;
+        self.network().down(&name);
         disk.power_loss(tail);
         let engine = disk.open();
         let fences = Vec::new();
@@ -648,13 +360,15 @@ impl Net {
         kind: &str,
         content: Value,
     ) -> Result<OwnedEventId, RoomError> {
-        self.of(who).send(room, new_event(who, kind, Some(""), content)).await
+        self.of(who)
+            .send(room, new_event(&user(who), kind, Some(""), content))
+            .await
     }
 
     /// A user changes the membership of another.
     pub async fn end_membership(&self, who: &str, room: &RoomId, whom: &str, membership: &str) {
         let content = json!({ "membership": membership, "reason": "r".repeat(2_000) });
-        let event = new_event(who, "m.room.member", Some(whom), content);
+        let event = new_event(&user(who), "m.room.member", Some(whom), content);
         self.of(who).send(room, event).await.unwrap();
     }
 
@@ -666,7 +380,7 @@ impl Net {
 
     pub async fn message(&self, who: &str, room: &RoomId, text: &str) -> OwnedEventId {
         let event = new_event(
-            who,
+            &user(who),
             "m.room.message",
             None,
             json!({ "msgtype": "m.text", "body": text }),
@@ -692,7 +406,7 @@ impl Net {
 
     pub async fn invite(&self, who: &str, whom: &str, room: &RoomId) {
         let content = json!({ "membership": "invite" });
-        let event = new_event(who, "m.room.member", Some(whom), content);
+        let event = new_event(&user(who), "m.room.member", Some(whom), content);
         let unsent = self.of(who).draft(room, event).await.unwrap();
         let version = RoomVersion::new(&unsent.version).unwrap();
         let theirs = testing::signer(user(whom).server_name());
@@ -722,7 +436,8 @@ impl Net {
         let via = self.rooms("a.example");
         let (version, object) = via.template(room, template).await.unwrap();
         let version = RoomVersion::new(&version).unwrap();
-        let unchecked = sign_template(who, room, &object, &version);
+        let signed = sign_template(&user(who), room, &object, &version);
+        let unchecked = Unchecked::parse(signed.json(), &version).unwrap();
         let restricted = object["content"]
             .as_object()
             .unwrap()
@@ -733,8 +448,7 @@ impl Net {
         } else {
             unchecked
         };
-        let keys = testing::verify_keys(unchecked.needed_keys().into_keys());
-        let event = unchecked.verify(&keys).unwrap();
+        let event = verify(unchecked).unwrap();
         let answer = via.accept_membership(user(who).server_name(), event).await.unwrap();
         self.joined(&answer, room).await
     }
@@ -757,18 +471,10 @@ impl Net {
     }
 
     async fn joined(&self, answer: &weft_room_api::JoinAnswer, room: &RoomId) -> JoinedRoom {
-        let version = RoomVersion::new(&answer.version).unwrap();
-        let all = |events: &[Arc<Pdu>]| events.iter().map(|pdu| check(pdu, &version)).collect();
         let at = [answer.event.event_id().to_owned()];
-        let snapshot = self.rooms("a.example").content(room, Some(&at)).await.unwrap();
-        JoinedRoom {
-            version: answer.version.clone(),
-            state: all(&answer.state),
-            auth_chain: all(&answer.auth_chain),
-            event: check(&answer.event, &version),
-            resident: ServerName::parse("a.example").unwrap(),
-            snapshot: Some(snapshot),
-        }
+        let resident = ServerName::parse("a.example").unwrap();
+        let snapshot = self.rooms(resident.as_str()).content(room, Some(&at)).await.unwrap();
+        joined_room(answer, &resident, Some(snapshot))
     }
 
     pub async fn join(&self, who: &str, room: &RoomId) {
@@ -787,7 +493,12 @@ impl Net {
 
     /// `who` sets the membership of `whom`.
     pub async fn member(&self, who: &str, whom: &str, room: &RoomId, membership: &str) {
-        let event = new_event(who, "m.room.member", Some(whom), json!({ "membership": membership }));
+        let event = new_event(
+            &user(who),
+            "m.room.member",
+            Some(whom),
+            json!({ "membership": membership }),
+        );
         self.of(who).send(room, event).await.unwrap();
     }
 
@@ -799,7 +510,7 @@ impl Net {
     }
 
     pub async fn leave(&self, who: &str, room: &RoomId) {
-        let event = new_event(who, "m.room.member", Some(who), json!({ "membership": "leave" }));
+        let event = new_event(&user(who), "m.room.member", Some(who), json!({ "membership": "leave" }));
         self.of(who).send(room, event).await.unwrap();
         let a = self.rooms("a.example");
         let whom = user(who);
@@ -871,15 +582,12 @@ impl Net {
     pub async fn try_edit(&self, who: &str, room: &RoomId, at: u32, text: &str) -> Result<EditOutcome, RoomError> {
         let rooms = self.of(who);
         let client = self.clients.fetch_add(1, Ordering::Relaxed);
-        let doc = load(client, &rooms.content(room, None).await.unwrap());
-        let before = doc.transact().state_vector();
-        let body = doc.get_or_insert_text("body");
-        body.insert(&mut doc.transact_mut(), at, text);
-        let update = doc.transact().encode_diff_v1(&before);
+        let editor = Editor::open(client, &rooms.content(room, None).await.unwrap());
+        let update = editor.change(|body, transaction| body.insert(transaction, at, text));
         let edit = Edit {
             user: user(who),
             session: ConnectionId::new(Incarnation(1), client),
-            update: Bytes::from(update),
+            update: update.into(),
         };
         rooms.edit(room, edit).await
     }
@@ -894,13 +602,11 @@ impl Net {
     /// The duration of an edit, without the work of the editor.
     pub async fn timed_edit(&self, who: &str, room: &RoomId) -> Duration {
         let client = self.clients.fetch_add(1, Ordering::Relaxed);
-        let doc = load(client, &Doc::new().transact().encode_diff_v1(&StateVector::default()));
-        let body = doc.get_or_insert_text("body");
-        body.insert(&mut doc.transact_mut(), 0, "x");
+        let update = Editor::new(client).append("x");
         let edit = Edit {
             user: user(who),
             session: ConnectionId::new(Incarnation(1), client),
-            update: Bytes::from(doc.transact().encode_diff_v1(&StateVector::default())),
+            update,
         };
         let began = std::time::Instant::now();
         self.of(who).edit(room, edit).await.unwrap();
@@ -912,7 +618,7 @@ impl Net {
     }
 
     pub async fn text(&self, server: &str, room: &RoomId) -> String {
-        read(&self.rooms(server).content(room, None).await.unwrap())
+        text_of(&self.rooms(server).content(room, None).await.unwrap())
     }
 
     pub async fn state(&self, server: &str, room: &RoomId) -> weft_dag::StateMap {
@@ -950,72 +656,6 @@ impl Net {
     async fn text_of_events(&self, server: &ServerName, room: &RoomId) -> String {
         let rooms = self.rooms(server.as_str());
         let extremities = rooms.reader().extremities(room).await.unwrap();
-        read(&rooms.content(room, Some(&extremities)).await.unwrap())
+        text_of(&rooms.content(room, Some(&extremities)).await.unwrap())
     }
-}
-
-pub fn new_event(who: &str, kind: &str, key: Option<&str>, content: Value) -> NewEvent {
-    let content: Map<String, Value> = content.as_object().unwrap().clone();
-    NewEvent {
-        sender: user(who),
-        kind: kind.into(),
-        state_key: key.map(ToOwned::to_owned),
-        content,
-        redacts: None,
-        txn: None,
-        timestamp: None,
-    }
-}
-
-/// Builds the event from the known fields, as federation does.
-fn sign_template(who: &str, room: &RoomId, object: &ruma::CanonicalJsonObject, version: &RoomVersion) -> Unchecked {
-    let value = serde_json::to_value(object).unwrap();
-    let draft = Draft {
-        sender: user(who),
-        kind: "m.room.member".into(),
-        state_key: Some(who.into()),
-        content: object["content"].as_object().unwrap().clone(),
-        redacts: None,
-        room_id: Some(room.to_owned()),
-    };
-    let placement = Placement {
-        prev_events: serde_json::from_value(value["prev_events"].clone()).unwrap(),
-        auth_events: serde_json::from_value(value["auth_events"].clone()).unwrap(),
-        depth: value["depth"].as_u64().unwrap(),
-        origin_server_ts: serde_json::from_value(value["origin_server_ts"].clone()).unwrap(),
-    };
-    let signed = draft
-        .sign(version, placement, &testing::signer(user(who).server_name()))
-        .unwrap();
-    Unchecked::parse(signed.pdu.json(), version).unwrap()
-}
-
-fn load(client: u64, update: &[u8]) -> Doc {
-    let doc = Doc::with_options(Options {
-        client_id: yrs::block::ClientID::new(client),
-        offset_kind: OffsetKind::Utf16,
-        ..Options::default()
-    });
-    doc.get_or_insert_text("body");
-    doc.transact_mut()
-        .apply_update(Update::decode_v1(update).unwrap())
-        .unwrap();
-    doc
-}
-
-pub fn read(update: &[u8]) -> String {
-    let doc = load(999_999, update);
-    let body = doc.get_or_insert_text("body");
-    let transaction = doc.transact();
-    body.get_string(&transaction)
-}
-
-/// The content of an update event by a new client id.
-pub fn update_content(client: u64, text: &str) -> Value {
-    let doc = load(client, &Doc::new().transact().encode_diff_v1(&StateVector::default()));
-    let body = doc.get_or_insert_text("body");
-    body.insert(&mut doc.transact_mut(), 0, text);
-    let update = doc.transact().encode_diff_v1(&StateVector::default());
-    let end = u32::try_from(text.encode_utf16().count()).unwrap();
-    serde_json::to_value(UpdateContent::new(&update, [(client, (0, end))])).unwrap()
 }

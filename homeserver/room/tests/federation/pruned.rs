@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, RoomVersionId};
 use weft_dag::{Pdu, RoomVersion, Verified, redact};
+use weft_testkit::check;
 
-use super::{
-    ALICE, BOB,
-    net::{Net, check},
-};
+use super::{ALICE, BOB, net::Net};
 
 /// A document of Alice's with Bob of the other server as an editor. Alice's latest update was not sent to Bob's server.
 pub(super) async fn with_an_update_that_was_lost(net: &Net) -> (OwnedRoomId, Arc<Pdu>) {
@@ -60,7 +58,7 @@ async fn a_whole_update_replaces_its_redacted_copy_once() {
     let net = Net::new(&["a.example", "b.example"]).await;
     let (room, pdu) = with_an_update_that_was_lost(&net).await;
     let (b, origin) = (net.rooms("b.example"), pdu.sender().server_name());
-    net.cut(0);
+    net.network().cut();
     b.receive(origin, vec![copy(&pdu)]).await.unwrap();
     let id = pdu.event_id();
     net.until(|| async { b.reader().stored_event(&room, id).await.unwrap().is_some() })
@@ -89,7 +87,7 @@ async fn a_redacted_backfill_gives_the_whole_text() {
         net.edit(ALICE, &room, 0, word).await;
         net.seal(ALICE, &room).await;
     }
-    net.redact_history();
+    net.network().redact_history();
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     if let Some(history) = net.rooms("b.example").coming_history(&room) {
         history.over().await;

@@ -3,11 +3,9 @@
 use ruma::RoomVersionId;
 use serde_json::json;
 use weft_store::tables::rooms::EVENT_GROUP;
+use weft_testkit::user;
 
-use super::{
-    ALICE, BOB,
-    net::{Net, user},
-};
+use super::{ALICE, BOB, net::Net};
 
 #[tokio::test]
 async fn a_document_is_opened_and_read_while_its_worker_waits_for_the_disk() {

@@ -16,7 +16,12 @@ async fn every_command_reaches_a_room_through_its_serialised_form() {
     net.edit(ALICE, &room, 0, "Hello").await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.edit(BOB, &room, 5, " world").await;
-    let rename = super::net::new_event(ALICE, "m.room.name", Some(""), serde_json::json!({ "name": "Hello" }));
+    let rename = weft_testkit::new_event(
+        &weft_testkit::user(ALICE),
+        "m.room.name",
+        Some(""),
+        serde_json::json!({ "name": "Hello" }),
+    );
     net.rooms("a.example").send_if(&room, rename, Vec::new()).await.unwrap();
     net.quiet(&room).await;
     let rooms = net.rooms("b.example");

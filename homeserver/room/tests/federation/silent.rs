@@ -4,11 +4,9 @@
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, RoomVersionId};
 use serde_json::json;
 use weft_dag::Verified;
+use weft_testkit::{check, user};
 
-use super::{
-    ALICE, BOB, CAROL,
-    net::{Net, check, user},
-};
+use super::{ALICE, BOB, CAROL, net::Net};
 
 const DAVE: &str = "@dave:d.example";
 pub(super) const SERVERS: [&str; 4] = ["a.example", "b.example", "c.example", "d.example"];
@@ -29,7 +27,7 @@ pub(super) async fn three(net: &Net) -> OwnedRoomId {
 
 /// An event of `who` after an update that no other server receives.
 pub(super) async fn message_after_gap(net: &Net, who: &str, room: &RoomId, lost: &str) -> OwnedEventId {
-    net.cut(1);
+    net.network().cut();
     net.edit(who, room, 0, lost).await;
     net.seal(who, room).await;
     net.lose();
@@ -74,13 +72,13 @@ pub(super) async fn chain(net: &Net, room: &RoomId, length: usize) -> Vec<Verifi
 async fn an_unresponsive_server_delays_no_edit_and_no_opening() {
     let net = Net::new(&SERVERS).await;
     let room = three(&net).await;
-    net.silence("b.example");
+    net.network().silence("b.example");
     let event = message_after_gap(&net, BOB, &room, "missed ").await;
-    net.until(async || net.unanswered() > 0).await;
+    net.until(async || net.network().unanswered() > 0).await;
     edits_are_answered(&net, &room, "alone ").await;
-    assert!(net.unanswered() > 0, "the server must not have answered");
+    assert!(net.network().unanswered() > 0, "the server must not have answered");
     assert!(!has(&net, "a.example", &room, &event).await);
-    net.answer_again();
+    net.network().answer_again();
     net.until(async || has(&net, "a.example", &room, &event).await).await;
     net.message(ALICE, &room, "good evening").await;
     net.quiet(&room).await;
@@ -92,14 +90,17 @@ async fn an_unresponsive_server_delays_no_edit_and_no_opening() {
 async fn an_unresponsive_server_delays_no_gap_of_another_server() {
     let net = Net::new(&SERVERS).await;
     let room = three(&net).await;
-    net.silence("b.example");
+    net.network().silence("b.example");
     message_after_gap(&net, BOB, &room, "missed ").await;
-    net.until(async || net.unanswered() > 0).await;
+    net.until(async || net.network().unanswered() > 0).await;
     let event = message_after_gap(&net, CAROL, &room, "also missed ").await;
     net.until(async || has(&net, "a.example", &room, &event).await).await;
-    assert!(net.unanswered() > 0, "the first request must not be answered yet");
+    assert!(
+        net.network().unanswered() > 0,
+        "the first request must not be answered yet"
+    );
     assert!(net.text("a.example", &room).await.contains("also missed "));
-    net.answer_again();
+    net.network().answer_again();
     net.message(ALICE, &room, "good evening").await;
     net.quiet(&room).await;
     net.assert_same(&room).await;
@@ -109,23 +110,23 @@ async fn an_unresponsive_server_delays_no_gap_of_another_server() {
 async fn a_join_over_an_unfillable_gap_delays_only_its_own_answer() {
     let net = Net::new(&SERVERS).await;
     let room = three(&net).await;
-    net.cut(1);
+    net.network().cut();
     net.edit(BOB, &room, 0, "missed ").await;
     net.seal(BOB, &room).await;
     net.lose();
     let heads = net.rooms("b.example").reader().extremities(&room).await.unwrap();
     net.heal(1).await;
     for server in ["b.example", "c.example", "d.example"] {
-        net.silence(server);
+        net.network().silence(server);
     }
     let join = json!({ "membership": "join" });
     let event = net.forge(DAVE, &room, heads, "m.room.member", Some(DAVE), join).await;
     let (a, origin) = (net.rooms("a.example"), user(DAVE).server_name().to_owned());
     let joining = tokio::spawn(async move { a.accept_membership(&origin, event).await });
-    net.until(async || net.unanswered() > 0).await;
+    net.until(async || net.network().unanswered() > 0).await;
     edits_are_answered(&net, &room, "alone ").await;
-    assert!(!joining.is_finished() && net.unanswered() > 0);
-    net.answer_again();
+    assert!(!joining.is_finished() && net.network().unanswered() > 0);
+    net.network().answer_again();
     joining.await.unwrap().unwrap();
     // Both are at the same position: either may be first.
     let is_there = |text: &str| text.contains("alone ") && text.contains("missed ");
@@ -137,8 +138,8 @@ async fn endless_gaps_delay_no_other_server_and_cost_a_limited_number_of_request
     let net = Net::new(&SERVERS).await;
     let room = three(&net).await;
     let chain = chain(&net, &room, 100).await;
-    net.answer_with_gaps(&chain);
-    let requests = net.requests();
+    net.network().answer_with_gaps(&chain);
+    let requests = net.network().requests();
     let newest = chain.last().unwrap().clone();
     let id = newest.pdu().event_id().to_owned();
     let (a, origin) = (net.rooms("a.example"), user(BOB).server_name().to_owned());
@@ -150,7 +151,7 @@ async fn endless_gaps_delay_no_other_server_and_cost_a_limited_number_of_request
     net.message(ALICE, &room, "good evening").await;
     net.quiet(&room).await;
     net.assert_same(&room).await;
-    let requests = net.requests() - requests;
+    let requests = net.network().requests() - requests;
     assert!(requests <= 120, "{requests} requests");
 }
 
@@ -159,8 +160,8 @@ async fn endless_gaps_delay_no_other_server_and_cost_a_limited_number_of_request
 async fn many_events_that_wait_for_one_are_merged_when_it_arrives() {
     let net = Net::new(&SERVERS).await;
     let room = three(&net).await;
-    net.silence("b.example");
-    net.cut(1);
+    net.network().silence("b.example");
+    net.network().cut();
     net.edit(BOB, &room, 0, "missed ").await;
     net.seal(BOB, &room).await;
     net.lose();
@@ -181,9 +182,9 @@ async fn many_events_that_wait_for_one_are_merged_when_it_arrives() {
     for some in waiting.chunks(50) {
         a.receive(user(BOB).server_name(), some.to_vec()).await.unwrap();
     }
-    net.until(async || net.unanswered() > 0).await;
+    net.until(async || net.network().unanswered() > 0).await;
     edits_are_answered(&net, &room, "alone ").await;
-    net.answer_again();
+    net.network().answer_again();
     let newest = sent.last().unwrap();
     net.until(async || has(&net, "a.example", &room, newest).await).await;
     for event in &sent {

@@ -15,10 +15,11 @@ use weft_store::{
         rooms::{EVENTS, INCOMPLETE_ROOMS, MISSING_EVENTS, NOTHING_MISSING, STAGING},
     },
 };
+use weft_testkit::{check, user};
 
 use super::{
     ALICE, BOB,
-    net::{Net, STAGED_BYTES, check, user},
+    net::{Net, STAGED_BYTES},
 };
 
 /// Rows of a tail above which it is compacted, and some that are appended in the same turn.
@@ -124,7 +125,7 @@ async fn missing_events_are_loaded_after_a_restart_without_reading_the_room() {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.edit(ALICE, &room, 0, "before ").await;
     net.seal(ALICE, &room).await;
-    net.refuse_history(true);
+    net.network().refuse_history(true);
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.quiet(&room).await;
     net.power_loss("b.example", Tail::Lost).await;
@@ -156,7 +157,7 @@ async fn missing_events_are_loaded_after_a_restart_without_reading_the_room() {
         missing
     );
     // No row is left when all events were received.
-    net.refuse_history(false);
+    net.network().refuse_history(false);
     b.recover().await.unwrap();
     net.until(|| async {
         store
@@ -178,7 +179,7 @@ async fn a_room_whose_missing_events_have_arrived_is_loaded_without_reading_it()
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.edit(ALICE, &room, 0, "before ").await;
     net.seal(ALICE, &room).await;
-    net.refuse_history(true);
+    net.network().refuse_history(true);
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.quiet(&room).await;
     let (gate, store, b) = (net.gate("b.example"), net.store("b.example"), net.rooms("b.example"));
@@ -187,7 +188,7 @@ async fn a_room_whose_missing_events_have_arrived_is_loaded_without_reading_it()
     let is_marked = async |store: &weft_store::Store| store.contains(&NOTHING_MISSING, &(&room,)).await.unwrap();
 
     // The first read is that of the job which fetches the history, the second that of the task which works the text out.
-    net.refuse_history(false);
+    net.network().refuse_history(false);
     gate.hold_next_scan(key.clone());
     b.recover().await.unwrap();
     gate.reached().await;
@@ -222,7 +223,7 @@ async fn an_edit_does_not_wait_for_all_staged_events() {
     let room = net.document(ALICE, &RoomVersionId::V12).await;
     net.invite_and_join(ALICE, BOB, &room, 25).await;
     net.quiet(&room).await;
-    net.cut(0);
+    net.network().cut();
     let mut last = None;
     for number in 0..400 {
         last = Some(net.message(ALICE, &room, &format!("message {number}")).await);

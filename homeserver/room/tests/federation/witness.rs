@@ -8,12 +8,10 @@ use weft_dag::{Pdu, RoomVersion};
 use weft_room_api::{NewEvent, RoomError};
 use weft_room_read::{Direction, Types};
 use weft_store::memory::Tail;
+use weft_testkit::{check, update_content, user};
 use weft_wire::{event_types, limits::WITNESS_INTERVAL_MS};
 
-use super::{
-    ALICE, BOB, CAROL,
-    net::{Net, check, update_content, user},
-};
+use super::{ALICE, BOB, CAROL, net::Net};
 
 /// Longer than the interval of witness events plus the turns of all servers.
 const LONG: Duration = Duration::from_millis(WITNESS_INTERVAL_MS + 2 * 60 * 1_000);

@@ -6,22 +6,18 @@ use std::{
     time::Duration,
 };
 
-use async_trait::async_trait;
-use ruma::{EventId, OwnedEventId, RoomId, RoomVersionId, ServerName, UserId};
+use ruma::{EventId, OwnedEventId, RoomVersionId, ServerName, server_name};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
-use weft_dag::{Pdu, RoomVersion, StateMap, Verified, testing};
+use weft_dag::{StateMap, Verified, testing};
 use weft_room::{RoomConfig, Rooms};
 use weft_room_api::{
-    JoinedRoom, NewEvent, PeerError, Peers, Ports, StateIds, SystemClock,
-    testing::{FixedIdentity, ObservedBus},
+    JoinedRoom, Peers,
+    testing::{NoPeers, ObservedBus},
 };
 use weft_store::{Store, memory::MemoryDisk};
-use weft_wire::update::UpdateContent;
-use yrs::{
-    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, Transact as _, updates::decoder::Decode as _,
-    updates::encoder::Encode as _,
-};
+use weft_testkit::{Editor, RoomsSetup, WorldPeers, content_of, joined_world, new_event, update_content_from, user};
+use yrs::Text as _;
 
 pub(crate) const ALICE: &str = "@alice:a.example";
 pub(crate) const BOB: &str = "@bob:b.example";
@@ -32,26 +28,16 @@ const YOLANDA: &str = "@yolanda:y.example";
 
 /// The blocks `[from, to)` of a client id whose text consists of this letter only.
 pub(crate) fn update(client: u64, letter: char, from: u32, to: u32) -> Value {
-    let doc = Doc::with_client_id(client);
-    let body = doc.get_or_insert_text("body");
     let text: String = std::iter::repeat_n(letter, usize::try_from(to).unwrap()).collect();
-    body.insert(&mut doc.transact_mut(), 0, &text);
-    let mut known = yrs::StateVector::default();
-    known.set_max(yrs::block::ClientID::new(client), from);
-    let bytes = doc.transact().encode_diff_v1(&known);
-    serde_json::to_value(UpdateContent::new(&bytes, [(client, (from, to))])).unwrap()
+    update_content_from(client, &text, from)
 }
 
 /// An update that deletes the blocks `[from, to)` of a client and inserts nothing.
 pub(crate) fn deletion(client: u64, from: u32, to: u32) -> Value {
-    let doc = Doc::with_client_id(client);
-    let body = doc.get_or_insert_text("body");
-    let text: String = std::iter::repeat_n('x', usize::try_from(to).unwrap()).collect();
-    body.insert(&mut doc.transact_mut(), 0, &text);
-    let before = doc.transact().state_vector();
-    body.remove_range(&mut doc.transact_mut(), from, to - from);
-    let bytes = doc.transact().encode_diff_v1(&before);
-    serde_json::to_value(UpdateContent::new(&bytes, [])).unwrap()
+    let mut editor = Editor::new(client);
+    editor.append(&"x".repeat(usize::try_from(to).unwrap()));
+    let bytes = editor.change(|body, transaction| body.remove_range(transaction, from, to - from));
+    content_of(&bytes, [])
 }
 
 /// Longer than the pause after which the text of rival claims is worked out again, and shorter than the delay before
@@ -154,38 +140,13 @@ impl Scenario {
         self.message(&extremities.iter().collect::<Vec<_>>(), ALICE)
     }
 
+    /// A server that has all events and returns them to every requester.
     fn source(&self) -> Arc<dyn Peers> {
-        let events = self
-            .world
-            .order
-            .iter()
-            .map(|id| (id.clone(), self.world.pdu(id)))
-            .collect();
-        Arc::new(Library {
-            events,
-            version: self.world.version.clone(),
-        })
+        Arc::new(WorldPeers::new(self.world.clone()))
     }
 
     fn joined(&self, join: &EventId) -> JoinedRoom {
-        let version = self.world.version.id().clone();
-        let pdu = self.world.pdu(join);
-        let state = self.world.view_before(pdu.prev_events()).map();
-        let mut chain: BTreeSet<OwnedEventId> = BTreeSet::new();
-        let mut work: Vec<OwnedEventId> = state.0.values().cloned().collect();
-        while let Some(id) = work.pop() {
-            if chain.insert(id.clone()) {
-                work.extend(self.world.pdu(&id).auth_events().to_vec());
-            }
-        }
-        JoinedRoom {
-            version,
-            state: state.0.values().map(|id| self.world.verified(id)).collect(),
-            auth_chain: chain.iter().map(|id| self.world.verified(id)).collect(),
-            event: self.world.verified(join),
-            resident: ServerName::parse("a.example").unwrap(),
-            snapshot: None,
-        }
+        joined_world(&self.world, join, server_name!("a.example"))
     }
 
     /// Xavier's server with all initial events and no later ones.
@@ -202,13 +163,7 @@ impl Scenario {
 
     /// The data of that server after it received these events in this order.
     pub(crate) async fn receives(&self, receiver: &Receiver, order: &[OwnedEventId], with_texts: bool) -> Outcome {
-        let server = self
-            .server(
-                "x.example",
-                &receiver.disk.copy(),
-                Arc::new(Library::empty(&self.world.version)),
-            )
-            .await;
+        let server = self.server("x.example", &receiver.disk.copy(), Arc::new(NoPeers)).await;
         let mut persisted: BTreeSet<OwnedEventId> = self.world.order[..self.base].iter().cloned().collect();
         let mut received: Vec<OwnedEventId> = Vec::new();
         for id in order {
@@ -242,8 +197,7 @@ impl Scenario {
         events: Vec<Verified>,
         messages: usize,
     ) -> Vec<usize> {
-        let library = Arc::new(Library::empty(&self.world.version));
-        let server = self.server("x.example", &receiver.disk.copy(), library).await;
+        let server = self.server("x.example", &receiver.disk.copy(), Arc::new(NoPeers)).await;
         for some in events.chunks(50) {
             let origin = some[0].pdu().sender().server_name().to_owned();
             server.rooms.receive(&origin, some.to_vec()).await.unwrap();
@@ -254,15 +208,7 @@ impl Scenario {
         let mut extremities = vec![server.extremities().await];
         for number in 0..messages {
             let content = json!({ "msgtype": "m.text", "body": number });
-            let event = NewEvent {
-                sender: UserId::parse(XAVIER).unwrap(),
-                kind: "m.room.message".into(),
-                state_key: None,
-                content: content.as_object().unwrap().clone(),
-                redacts: None,
-                txn: None,
-                timestamp: None,
-            };
+            let event = new_event(&user(XAVIER), "m.room.message", None, content);
             server.rooms.send(&server.room, event).await.unwrap();
             extremities.push(server.extremities().await);
         }
@@ -303,19 +249,19 @@ impl Scenario {
         let store = Store::open(disk.open()).await.unwrap();
         let happened = Arc::new(Notify::new());
         let committed = Arc::clone(&happened);
-        let ports = Ports {
-            changes: ObservedBus::new(move |_| committed.notify_waiters()),
-            peers,
-            clock: Arc::new(SystemClock),
-        };
-        let identity = Arc::new(FixedIdentity(testing::signer(&ServerName::parse(name).unwrap())));
         // Snapshots are written after each update, so that texts at old events come from checkpoints.
         let config = RoomConfig {
             snapshot_after: 0,
             checkpoint_after: 0,
             ..RoomConfig::default()
         };
-        let rooms = Rooms::start(config, store, identity, ports);
+        let setup = RoomsSetup {
+            config,
+            changes: ObservedBus::new(move |_| committed.notify_waiters()),
+            peers,
+            ..RoomsSetup::of(&ServerName::parse(name).unwrap())
+        };
+        let rooms = setup.start(&store);
         Server {
             rooms,
             room: self.world.room_id.clone(),
@@ -439,96 +385,12 @@ impl Server {
     }
 }
 
-/// A server that has all events and returns them to every requester.
-struct Library {
-    events: BTreeMap<OwnedEventId, Arc<Pdu>>,
-    version: RoomVersion,
-}
-
-impl Library {
-    fn empty(version: &RoomVersion) -> Self {
-        Self {
-            events: BTreeMap::new(),
-            version: version.clone(),
-        }
-    }
-
-    fn give(&self, id: &EventId) -> Option<Verified> {
-        let pdu = self.events.get(id)?;
-        Verified::from_trusted_json(pdu.json(), id.to_owned(), &self.version, false).ok()
-    }
-}
-
-fn nothing<T>() -> Result<T, PeerError> {
-    Err(PeerError::Refused {
-        server: "library".to_owned(),
-        reason: "not here".to_owned(),
-    })
-}
-
-#[async_trait]
-impl Peers for Library {
-    async fn missing_events(
-        &self,
-        _: &RoomId,
-        _: &RoomVersion,
-        _: &ServerName,
-        _: &[OwnedEventId],
-        _: &[OwnedEventId],
-        _: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        nothing()
-    }
-
-    async fn event(&self, _: &RoomVersion, _: &ServerName, id: &EventId) -> Result<Verified, PeerError> {
-        self.give(id).map_or_else(nothing, Ok)
-    }
-
-    async fn events(&self, _: &RoomVersion, _: &ServerName, ids: &[OwnedEventId]) -> Result<Vec<Verified>, PeerError> {
-        Ok(ids.iter().filter_map(|id| self.give(id)).collect())
-    }
-
-    async fn state_ids(&self, _: &RoomId, _: &ServerName, _: &EventId) -> Result<StateIds, PeerError> {
-        nothing()
-    }
-
-    async fn backfill(
-        &self,
-        _: &RoomId,
-        _: &RoomVersion,
-        _: &ServerName,
-        before: &[OwnedEventId],
-        limit: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
-        let mut work: Vec<OwnedEventId> = before.to_vec();
-        while let Some(id) = work.pop() {
-            if let Some(event) = self
-                .give(&id)
-                .filter(|_| seen.insert(id.clone()) && found.len() < limit)
-            {
-                work.extend(event.pdu().prev_events().to_vec());
-                found.push(event);
-            }
-        }
-        Ok(found)
-    }
-}
-
+/// The text of an update, and its client ids with their clocks.
 fn read(update: &[u8]) -> (String, BTreeMap<u64, u32>) {
-    let doc = Doc::with_options(Options {
-        client_id: yrs::block::ClientID::new(999_999),
-        offset_kind: OffsetKind::Utf16,
-        ..Options::default()
-    });
-    let body = doc.get_or_insert_text("body");
-    doc.transact_mut()
-        .apply_update(yrs::Update::decode_v1(update).unwrap())
-        .unwrap();
-    let transaction = doc.transact();
-    let vector = weft_crdt::StateVector::parse(&transaction.state_vector().encode_v1()).unwrap();
+    let editor = Editor::open(999_999, update);
+    let vector = weft_crdt::StateVector::parse(&editor.vector()).unwrap();
     let vector = vector.iter().map(|(client, end)| (client.get(), end)).collect();
-    (body.get_string(&transaction), vector)
+    (editor.text(), vector)
 }
 
 /// All permutations.

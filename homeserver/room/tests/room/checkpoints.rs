@@ -5,11 +5,9 @@ use weft_store::{
     memory::{Fault, Tail},
     tables::documents::{CHECKPOINTS, SNAPSHOT_PARTS, UNFINISHED_SNAPSHOTS},
 };
+use weft_testkit::{Editor, text_of};
 
-use crate::{
-    editor::{Editor, text_of},
-    harness::{Server, alice, bob},
-};
+use crate::harness::{Server, alice, bob};
 
 /// The newest event, and the text at it.
 struct Point(OwnedEventId, String);

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use weft_room_api::EditOutcome;
+use weft_testkit::{Editor, text_of};
 
-use crate::{
-    editor::{Editor, text_of},
-    harness::{Server, alice, user},
-};
+use crate::harness::{Server, alice, user};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn fifty_concurrent_editors_have_one_text() {

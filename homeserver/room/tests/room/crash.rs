@@ -6,11 +6,9 @@ use weft_store::{
     memory::{Fault, MemoryDisk, Tail},
     tables::documents::{JOURNAL, JOURNALED_ROOMS},
 };
+use weft_testkit::{Editor, text_of};
 
-use crate::{
-    editor::{Editor, text_of},
-    harness::{Server, alice, bob},
-};
+use crate::harness::{Server, alice, bob};
 
 /// Two users edit and send messages until the power loss at one commit. Returns the acknowledged letters.
 async fn edit_until_power_loss(server: &Server, room: &ruma::RoomId) -> Vec<String> {

@@ -10,12 +10,10 @@ use weft_store::{
     memory::MemoryDisk,
     tables::documents::{JOURNAL, JOURNALED_ROOMS},
 };
+use weft_testkit::{Editor, text_of};
 use weft_wire::Role;
 
-use crate::{
-    editor::{Editor, text_of},
-    harness::{Server, alice, bob, user},
-};
+use crate::harness::{Server, alice, bob, user};
 
 async fn pending(server: &Server, room: &ruma::RoomId) -> usize {
     server.store.scan_all(JOURNAL.under(&(room,))).await.unwrap().len()

@@ -10,11 +10,9 @@ use weft_store::{
     memory::{Fault, MemoryDisk, Tail},
     tables::documents::{JOURNAL, SNAPSHOT},
 };
+use weft_testkit::{Editor, text_of};
 
-use crate::{
-    editor::{Editor, text_of},
-    harness::{Server, alice, bob, user},
-};
+use crate::harness::{Server, alice, bob, user};
 
 /// The state vector of an editor without text.
 const NOTHING: &[u8] = &[0];

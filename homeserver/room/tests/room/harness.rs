@@ -3,25 +3,19 @@
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId, server_name};
 use serde_json::{Value, json};
 use weft_clock::testing::ManualClock;
-use weft_dag::testing;
 use weft_room::{RoomConfig, Rooms};
 use weft_room_api::{
-    ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, NewEvent, Ports, RoomChange, RoomError,
-    testing::{FixedIdentity, NoPeers, ObservedBus, SerialisedRouter},
+    ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, NewEvent, RoomChange, RoomError, testing::ObservedBus,
 };
-use weft_store::{
-    ReadError, Store,
-    engine::{CommitGroup, Engine, EngineCommitError, KeyRange},
-    memory::{MemoryDisk, MemoryEngine},
-};
+use weft_store::{Store, memory::MemoryDisk};
+use weft_testkit::{Gate, GatedEngine, RoomsSetup, new_event};
 use weft_wire::document::DocumentKind;
 
 #[derive(Default)]
@@ -47,39 +41,6 @@ impl Sink {
     }
 }
 
-/// An engine that counts the rows that are read.
-struct CountingEngine {
-    engine: MemoryEngine,
-    rows: Arc<AtomicU64>,
-}
-
-#[async_trait]
-impl Engine for CountingEngine {
-    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        self.rows.fetch_add(1, Ordering::Relaxed);
-        self.engine.get(key).await
-    }
-
-    async fn get_many(&self, keys: &[Bytes]) -> Result<Vec<Option<Bytes>>, ReadError> {
-        self.rows.fetch_add(keys.len() as u64, Ordering::Relaxed);
-        self.engine.get_many(keys).await
-    }
-
-    async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
-        let rows = self.engine.scan(range).await?;
-        self.rows.fetch_add(rows.len() as u64, Ordering::Relaxed);
-        Ok(rows)
-    }
-
-    async fn commit_group(&self, group: CommitGroup) -> Vec<Result<(), EngineCommitError>> {
-        self.engine.commit_group(group).await
-    }
-
-    async fn close(&self) {
-        self.engine.close().await;
-    }
-}
-
 /// A running server on a disk.
 pub(crate) struct Server {
     pub(crate) disk: MemoryDisk,
@@ -87,7 +48,7 @@ pub(crate) struct Server {
     pub(crate) rooms: Rooms,
     pub(crate) sink: Arc<Sink>,
     pub(crate) clock: Arc<ManualClock>,
-    rows: Arc<AtomicU64>,
+    gate: Arc<Gate>,
 }
 
 impl Server {
@@ -97,38 +58,31 @@ impl Server {
 
     /// Starts a server with the data on the disk, without recovery.
     pub(crate) async fn boot(disk: &MemoryDisk, config: RoomConfig) -> Self {
-        let rows = Arc::<AtomicU64>::default();
-        let engine = CountingEngine {
-            engine: disk.open(),
-            rows: Arc::clone(&rows),
-        };
+        let (engine, gate) = GatedEngine::new(disk.open());
         let store = Store::open(engine).await.unwrap();
         let sink = Arc::new(Sink::default());
         let notes = Arc::clone(&sink);
-        let bus = ObservedBus::new(move |change| notes.note(change));
         let clock = ManualClock::stepping(1_700_000_000_000, 1);
-        let ports = Ports {
-            changes: bus,
-            peers: Arc::new(NoPeers),
+        let setup = RoomsSetup {
+            config,
+            changes: ObservedBus::new(move |change| notes.note(change)),
             clock: Arc::<ManualClock>::clone(&clock),
+            ..RoomsSetup::of(server_name!("alpha.test"))
         };
-        let us = FixedIdentity(testing::signer(server_name!("alpha.test")));
-        let rooms = Rooms::start(config, store.clone(), Arc::new(us), ports);
-        // As if each caller were in another process.
-        let rooms = rooms.routed(|local| SerialisedRouter::new(local));
+        let (rooms, _) = setup.start_serialised(&store);
         Self {
             disk: disk.clone(),
             store,
             rooms,
             sink,
             clock,
-            rows,
+            gate,
         }
     }
 
     /// The number of rows that were read so far.
     pub(crate) fn rows_read(&self) -> u64 {
-        self.rows.load(Ordering::Relaxed)
+        self.gate.rows_read() as u64
     }
 
     /// A power loss and a restart, with recovery.
@@ -248,19 +202,11 @@ impl Server {
 }
 
 pub(crate) fn event(sender: &UserId, kind: &str, content: Value) -> NewEvent {
-    NewEvent {
-        sender: sender.to_owned(),
-        kind: kind.to_owned(),
-        state_key: None,
-        content: content.as_object().unwrap().clone(),
-        redacts: None,
-        txn: None,
-        timestamp: None,
-    }
+    new_event(sender, kind, None, content)
 }
 
 pub(crate) fn user(name: &str) -> OwnedUserId {
-    UserId::parse(format!("@{name}:alpha.test")).unwrap()
+    weft_testkit::user(&format!("@{name}:alpha.test"))
 }
 
 pub(crate) fn alice() -> OwnedUserId {

@@ -11,12 +11,10 @@ use weft_store::{
         rooms::{LOCAL_MEMBERS, ROOM_SERVERS},
     },
 };
+use weft_testkit::Editor;
 use weft_wire::Role;
 
-use crate::{
-    editor::Editor,
-    harness::{Server, alice, bob, event, user},
-};
+use crate::harness::{Server, alice, bob, event, user};
 
 #[tokio::test]
 async fn a_document_is_listed_with_its_title_role_and_last_change() {

@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use weft_room_api::{EditOutcome, EditRefusal, RoomError};
+use weft_testkit::{Editor, text_of};
 
-use crate::{
-    editor::{Editor, text_of},
-    harness::{Server, alice, bob, user},
-};
+use crate::harness::{Server, alice, bob, user};
 
 /// More than what the worker admits itself.
 const LARGE: usize = 300_000;

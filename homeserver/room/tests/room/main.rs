@@ -12,7 +12,6 @@ mod concurrency;
 mod crash;
 mod create;
 mod editing;
-mod editor;
 mod eviction;
 mod harness;
 mod indexes;

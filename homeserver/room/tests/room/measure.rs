@@ -7,11 +7,9 @@ use bytes::Bytes;
 use ruma::OwnedRoomId;
 use weft_room::RoomConfig;
 use weft_store::memory::{MemoryDisk, Tail};
+use weft_testkit::{Editor, text_of};
 
-use crate::{
-    editor::{Editor, text_of},
-    harness::{Server, alice},
-};
+use crate::harness::{Server, alice};
 
 /// Documents that are open.
 const DOCUMENTS: usize = 200;

@@ -4,11 +4,9 @@ use ruma::events::room::member::MembershipState;
 use serde_json::json;
 use weft_room_api::CreateRoom;
 use weft_room_read::{Direction, Types};
+use weft_testkit::Editor;
 
-use crate::{
-    editor::Editor,
-    harness::{Server, alice, bob, user},
-};
+use crate::harness::{Server, alice, bob, user};
 
 #[tokio::test]
 async fn pages_are_contiguous_and_can_leave_updates_out() {

@@ -5,11 +5,9 @@ use proptest::prelude::*;
 use ruma::RoomId;
 use weft_room_api::{EditOutcome, RoomError};
 use weft_store::memory::{Fault, Tail};
+use weft_testkit::{Editor, text_of};
 
-use crate::{
-    editor::{Editor, text_of},
-    harness::{Server, alice, bob},
-};
+use crate::harness::{Server, alice, bob};
 
 async fn version(server: &Server, room: &RoomId) -> u64 {
     server.rooms.reader().document_version(room).await.unwrap()

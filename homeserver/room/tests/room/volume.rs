@@ -6,11 +6,9 @@ use serde_json::json;
 use weft_room::RoomConfig;
 use weft_room_api::{CreateRoom, EditOutcome, InitialState, RoomError};
 use weft_store::memory::MemoryDisk;
+use weft_testkit::Editor;
 
-use crate::{
-    editor::Editor,
-    harness::{Server, alice, bob, event},
-};
+use crate::harness::{Server, alice, bob, event};
 
 async fn server(bytes: u64) -> Server {
     let config = RoomConfig {
@@ -68,7 +66,7 @@ async fn acknowledged_edits_are_sealed_after_the_budget_is_used_up() {
     server.rooms.seal(&room).await.unwrap();
     let server = server.reboot().await;
     let content = server.rooms.content(&room, None).await.unwrap();
-    assert_eq!(crate::editor::text_of(&content), text);
+    assert_eq!(weft_testkit::text_of(&content), text);
     let updates = server.log(&room).await;
     assert!(updates.iter().any(|(kind, _)| kind == "dev.weft.update"));
 }

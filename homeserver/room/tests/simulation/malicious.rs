@@ -7,8 +7,7 @@ use ruma::OwnedEventId;
 use serde_json::{Value, json};
 use weft_dag::{Draft, Pdu, Placement, redact, testing};
 use weft_room_read::{Direction, Types};
-use weft_wire::update::UpdateContent;
-use yrs::{Doc, ReadTxn as _, Text as _, Transact as _};
+use weft_testkit::{update_content, update_content_from};
 
 use super::{network::name, oracle::user, plan::Lie, world::World};
 
@@ -29,25 +28,10 @@ pub struct MaliciousServer {
     claim: Option<OwnedEventId>,
 }
 
-/// The first blocks of a client: this text.
-fn written(client: u64, text: &str) -> Value {
-    let doc = Doc::with_client_id(client);
-    doc.get_or_insert_text("body").insert(&mut doc.transact_mut(), 0, text);
-    let update = doc.transact().encode_diff_v1(&yrs::StateVector::default());
-    let to = u32::try_from(text.len()).unwrap();
-    serde_json::to_value(UpdateContent::new(&update, [(client, (0, to))])).unwrap()
-}
-
 /// The blocks `[from, to)` of a client that wrote only this letter.
 fn blocks(client: u64, letter: char, from: u32, to: u32) -> Value {
-    let doc = Doc::with_client_id(client);
-    let body = doc.get_or_insert_text("body");
     let text: String = std::iter::repeat_n(letter, to as usize).collect();
-    body.insert(&mut doc.transact_mut(), 0, &text);
-    let mut known = yrs::StateVector::default();
-    known.set_max(yrs::block::ClientID::new(client), from);
-    let update = doc.transact().encode_diff_v1(&known);
-    serde_json::to_value(UpdateContent::new(&update, [(client, (from, to))])).unwrap()
+    update_content_from(client, &text, from)
 }
 
 impl MaliciousServer {
@@ -165,7 +149,7 @@ impl MaliciousServer {
                 None => {
                     let client = world.next();
                     let word = format!("<{client}>");
-                    let event = self.update(world, extremities, written(client, &word)).await?;
+                    let event = self.update(world, extremities, update_content(client, &word)).await?;
                     self.own = Some((client, u32::try_from(word.len()).unwrap()));
                     event
                 }

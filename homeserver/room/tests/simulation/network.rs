@@ -9,12 +9,14 @@ use std::{
 
 use async_trait::async_trait;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, RoomId, ServerName, UInt};
+use ruma::{OwnedEventId, OwnedServerName, RoomId, ServerName};
 use tokio::{sync::Notify, time::Instant};
-use weft_dag::{Pdu, RoomVersion, Unchecked, Verified, testing};
+use weft_clock::testing::RuntimeClock;
+use weft_dag::Pdu;
 use weft_federation::outbox::queue::SendFailure;
 use weft_room::Rooms;
-use weft_room_api::{Clock, PeerError, Peers, StateIds};
+use weft_room_api::PeerError;
+use weft_testkit::{Conduct, Link, Request, check_json, refused, unreachable};
 
 /// State that all servers share.
 pub struct Network {
@@ -47,13 +49,6 @@ pub fn number(name: &ServerName) -> usize {
     name.as_str()[1..name.as_str().len() - ".example".len()]
         .parse()
         .unwrap()
-}
-
-/// The checks of a server on a received event: format, signatures, hash.
-pub fn check(json: &str, version: &RoomVersion) -> Option<Verified> {
-    let unchecked = Unchecked::parse(json, version).ok()?;
-    let keys = testing::verify_keys(unchecked.needed_keys().into_keys());
-    unchecked.verify(&keys).ok()
 }
 
 impl Network {
@@ -188,7 +183,7 @@ async fn receive(rooms: &Rooms, from: usize, pdus: &[String]) -> Option<()> {
         let Some(version) = rooms.reader().version(&room).await.ok()? else {
             continue;
         };
-        events.extend(check(json, &version));
+        events.extend(check_json(json, &version));
     }
     rooms.receive(&name(from), events).await.ok().map(drop)
 }
@@ -200,35 +195,26 @@ fn room_of(json: &str) -> Option<ruma::OwnedRoomId> {
 }
 
 /// One server's requests to the others.
-pub struct EventFetcher {
+pub struct ServerLink {
     pub network: Arc<Network>,
     pub me: usize,
 }
 
-fn unreachable(server: &ServerName) -> PeerError {
-    PeerError::Unreachable {
-        server: server.to_string(),
-        reason: "not reachable at this moment".into(),
+impl ServerLink {
+    fn reachable(&self, server: &ServerName) -> Result<Rooms, PeerError> {
+        let rooms = self.network.reach(self.me, number(server));
+        rooms.ok_or_else(|| unreachable(server, "not reachable at this moment"))
     }
 }
 
-fn refused(server: &ServerName) -> PeerError {
-    PeerError::Refused {
-        server: server.to_string(),
-        reason: "unknown here".into(),
-    }
-}
-
-impl EventFetcher {
-    async fn ask(&self, server: &ServerName) -> Result<Rooms, PeerError> {
+#[async_trait]
+impl Link for ServerLink {
+    async fn reach(&self, server: &ServerName) -> Result<Rooms, PeerError> {
         self.network.delay().await;
         if self.network.happens(5) {
-            return Err(unreachable(server));
+            return Err(unreachable(server, "not reachable at this moment"));
         }
-        let rooms = self
-            .network
-            .reach(self.me, number(server))
-            .ok_or_else(|| unreachable(server))?;
+        let rooms = self.reachable(server)?;
         self.network
             .lock()
             .requested
@@ -238,12 +224,26 @@ impl EventFetcher {
         Ok(rooms)
     }
 
-    /// Of the requested events, those that the other server may return: as in `gateway/server/gate.rs`.
+    /// A malicious server returns its forged events on request.
+    fn conduct(&self, server: &ServerName, request: Request<'_>) -> Conduct {
+        let ids = match request {
+            Request::Events(ids) => ids,
+            Request::Event(id) => &[id.to_owned()],
+            _ => return Conduct::Honest,
+        };
+        if self.network.lock().malicious != Some(number(server)) || self.network.happens(40) {
+            return Conduct::Honest;
+        }
+        let state = self.network.lock();
+        Conduct::Adds(ids.iter().filter_map(|id| state.forged.get(id).cloned()).collect())
+    }
+
+    /// As in `gateway/server/gate.rs`.
     async fn allowed(
         &self,
         rooms: &Rooms,
         room: &RoomId,
-        from: &ServerName,
+        server: &ServerName,
         at: &[OwnedEventId],
         extremities: &[OwnedEventId],
     ) -> Result<Vec<OwnedEventId>, PeerError> {
@@ -251,113 +251,24 @@ impl EventFetcher {
             .reader()
             .may_ask_about(room, &name(self.me), at, extremities)
             .await;
-        let allowed = allowed.map_err(|_| unreachable(from))?;
+        let allowed = allowed.map_err(|_| unreachable(server, "its store can't be read"))?;
         if allowed.is_empty() && !at.is_empty() {
-            return Err(refused(from));
+            return Err(refused(server));
         }
         Ok(allowed)
     }
 
     async fn answered(&self, server: &ServerName) -> Result<(), PeerError> {
         self.network.delay().await;
-        self.network
-            .reach(self.me, number(server))
-            .map(|_| ())
-            .ok_or_else(|| unreachable(server))
+        self.reachable(server).map(drop)
     }
 
-    /// Forged events of a malicious server, which it returns on request.
-    fn forged(&self, server: &ServerName, ids: &[OwnedEventId], version: &RoomVersion) -> Vec<Verified> {
-        if self.network.lock().malicious != Some(number(server)) || self.network.happens(40) {
-            return Vec::new();
-        }
-        let state = self.network.lock();
-        let found: Vec<Arc<Pdu>> = ids.iter().filter_map(|id| state.forged.get(id).cloned()).collect();
-        drop(state);
-        found.iter().filter_map(|pdu| check(pdu.json(), version)).collect()
-    }
-}
-
-fn checked(events: Vec<Arc<Pdu>>, version: &RoomVersion) -> Vec<Verified> {
-    events.iter().filter_map(|pdu| check(pdu.json(), version)).collect()
-}
-
-#[async_trait]
-impl Peers for EventFetcher {
-    async fn missing_events(
-        &self,
-        room: &RoomId,
-        version: &RoomVersion,
-        from: &ServerName,
-        earliest: &[OwnedEventId],
-        latest: &[OwnedEventId],
-        limit: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        let rooms = self.ask(from).await?;
-        let latest = self.allowed(&rooms, room, from, latest, earliest).await?;
-        let found = rooms
-            .reader()
-            .missing_events(room, earliest, &latest, limit.min(20))
-            .await;
-        self.answered(from).await?;
-        let found = found.map_err(|_| refused(from))?;
-        Ok(checked(found, version))
-    }
-
-    async fn event(&self, version: &RoomVersion, from: &ServerName, id: &EventId) -> Result<Verified, PeerError> {
-        let mut events = self.events(version, from, &[id.to_owned()]).await?;
-        events.pop().ok_or_else(|| refused(from))
-    }
-
-    async fn events(
-        &self,
-        version: &RoomVersion,
-        from: &ServerName,
-        ids: &[OwnedEventId],
-    ) -> Result<Vec<Verified>, PeerError> {
-        let rooms = self.ask(from).await?;
-        let mut events = self.forged(from, ids, version);
-        for id in ids {
-            let known = rooms.reader().event(None, id).await.map_err(|_| unreachable(from))?;
-            events.extend(known.and_then(|pdu| check(pdu.json(), version)));
-        }
-        self.answered(from).await?;
-        Ok(events)
-    }
-
-    async fn state_ids(&self, room: &RoomId, from: &ServerName, at: &EventId) -> Result<StateIds, PeerError> {
-        let rooms = self.ask(from).await?;
-        self.allowed(&rooms, room, from, &[at.to_owned()], &[]).await?;
-        let ids = rooms.reader().state_ids(room, at).await;
-        self.answered(from).await?;
-        ids.map_err(|_| unreachable(from))?.ok_or_else(|| refused(from))
-    }
-
-    async fn backfill(
-        &self,
-        room: &RoomId,
-        version: &RoomVersion,
-        from: &ServerName,
-        before: &[OwnedEventId],
-        limit: usize,
-    ) -> Result<Vec<Verified>, PeerError> {
-        let rooms = self.ask(from).await?;
-        let before = self.allowed(&rooms, room, from, before, &[]).await?;
-        let found = rooms.reader().backfill(room, &before, limit.min(40)).await;
-        self.answered(from).await?;
-        Ok(checked(found.map_err(|_| unreachable(from))?, version))
+    fn page_sizes(&self) -> (usize, usize) {
+        (20, 40)
     }
 }
 
 /// A server's clock: the virtual time with a small offset.
-pub struct ServerClock {
-    pub network: Arc<Network>,
-    pub ahead: u64,
-}
-
-impl Clock for ServerClock {
-    fn now(&self) -> MilliSecondsSinceUnixEpoch {
-        let now = 1_800_000_000_000 + self.ahead + self.network.elapsed();
-        MilliSecondsSinceUnixEpoch(UInt::try_from(now).unwrap())
-    }
+pub fn clock(network: &Network, server: usize) -> RuntimeClock {
+    RuntimeClock::since(network.began, 1_800_000_000_000 + server as u64 * 137)
 }

@@ -8,9 +8,10 @@ use std::{
 use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomId};
 use weft_dag::{Pdu, StateMap, event_flags};
 use weft_store::tables::rooms::{EVENTS, MEMBERS, ROOM_SERVERS, TIMELINE};
+use weft_testkit::text_of;
 use weft_wire::{Role, event_types};
 
-use super::{editor::read, network::name, server::Server};
+use super::{network::name, server::Server};
 
 /// The text is compared at one of this many events.
 const EVENTS_PER_TEXT: usize = 5;
@@ -46,7 +47,7 @@ pub async fn view(server: &Server, room: &RoomId) -> View {
     let reader = server.rooms.reader();
     View {
         state: reader.state(room).await.unwrap().unwrap().map(),
-        text: read(&server.rooms.content(room, None).await.unwrap()),
+        text: text_of(&server.rooms.content(room, None).await.unwrap()),
     }
 }
 
@@ -77,7 +78,7 @@ pub async fn text_of_events(server: &Server, room: &RoomId) -> Result<String, St
     let extremities = server.rooms.reader().extremities(room).await.unwrap();
     let content = server.rooms.content(room, Some(&extremities)).await;
     content
-        .map(|content| read(&content))
+        .map(|content| text_of(&content))
         .map_err(|error| format!("s{}: {error}", server.number))
 }
 
@@ -87,8 +88,8 @@ pub async fn check_texts_at_events(server: &Server, room: &RoomId) -> Result<(),
     let reader = server.rooms.reader();
     for (_, id) in rows.into_iter().step_by(EVENTS_PER_TEXT) {
         let at = [id];
-        let quick = reader.content_at(room, &at).await.map(|text| read(&text));
-        let whole = reader.content_of_events(room, &at).await.map(|text| read(&text));
+        let quick = reader.content_at(room, &at).await.map(|text| text_of(&text));
+        let whole = reader.content_of_events(room, &at).await.map(|text| text_of(&text));
         if let (Ok(quick), Ok(whole)) = (&quick, &whole)
             && quick == whole
         {

@@ -1,22 +1,18 @@
 //! The stored outbox, which the simulation shares with the server: the order in which it returns rows. Must not test
 //! sending.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, server_name};
-use weft_clock::SystemClock;
-use weft_dag::testing;
 use weft_federation::outbox::OutboxStore as _;
-use weft_room::{RoomConfig, Rooms};
-use weft_room_api::{
-    CreateRoom, LocalBus, Ports,
-    testing::{FixedIdentity, NoPeers},
-};
+use weft_room::Rooms;
+use weft_room_api::CreateRoom;
 use weft_store::{
     Batch, Lanes, OpenOptions, Reserved, Store,
     memory::MemoryEngine,
     tables::federation::{OUTBOX, OutboxRow, outbox_number},
 };
+use weft_testkit::RoomsSetup;
 
 use super::outbox::StoredOutbox;
 
@@ -32,13 +28,7 @@ async fn world(lanes: u16) -> World {
         ..OpenOptions::default()
     };
     let store = Store::open_with(MemoryEngine::new(), options).await.unwrap();
-    let identity = FixedIdentity(testing::signer(server_name!("s0.example")));
-    let ports = Ports {
-        changes: Arc::new(LocalBus::new()),
-        peers: Arc::new(NoPeers),
-        clock: Arc::new(SystemClock),
-    };
-    let rooms = Rooms::start(RoomConfig::default(), store.clone(), Arc::new(identity), ports);
+    let rooms = RoomsSetup::of(server_name!("s0.example")).start(&store);
     let outbox = StoredOutbox {
         store: store.clone(),
         reader: rooms.reader().clone(),

@@ -8,20 +8,21 @@ use std::{
 
 use ruma::{OwnedServerName, ServerName};
 use tokio::{sync::Notify, task::JoinHandle};
-use weft_dag::testing;
+use weft_clock::{Clock as _, testing::RuntimeClock};
 use weft_federation::outbox::{
     OutboxStore as _,
     queue::{Action, Input, Queue},
 };
 use weft_room::{RoomConfig, Rooms};
-use weft_room_api::{ChangeBus as _, Changes, Clock as _, Delivery, Interest, LocalBus, Ports, testing::FixedIdentity};
+use weft_room_api::{ChangeBus as _, Changes, Delivery, Interest, LocalBus};
 use weft_store::{
     Lane, Lanes, OpenOptions, Store,
     memory::{Fault, LaneMove, MemoryDisk, MemoryEngine, Tail},
 };
+use weft_testkit::{LinkedPeers, RoomsSetup};
 
 use super::{
-    network::{EventFetcher, Network, ServerClock, name},
+    network::{Network, ServerLink, clock, name},
     outbox::StoredOutbox,
 };
 
@@ -56,10 +57,7 @@ impl Server {
             ..OpenOptions::default()
         };
         let store = Store::open_with(engine, options).await.unwrap();
-        let clock = Arc::new(ServerClock {
-            network: Arc::clone(network),
-            ahead: number as u64 * 137,
-        });
+        let clock = Arc::new(clock(network, number));
         let wakes: BTreeMap<OwnedServerName, Arc<Notify>> = (0..others)
             .filter(|other| *other != number)
             .map(|other| (name(other), Arc::default()))
@@ -69,16 +67,17 @@ impl Server {
             bus.subscribe(Interest::OtherServers),
             wakes.clone(),
         ))];
-        let ports = Ports {
+        let setup = RoomsSetup {
+            config: config(),
             changes: Arc::new(bus),
-            peers: Arc::new(EventFetcher {
+            peers: Arc::new(LinkedPeers(ServerLink {
                 network: Arc::clone(network),
                 me: number,
-            }),
+            })),
             clock: clock.clone(),
+            ..RoomsSetup::of(&name(number))
         };
-        let identity = Arc::new(FixedIdentity(testing::signer(&name(number))));
-        let rooms = Rooms::start(config(), store.clone(), identity, ports);
+        let rooms = setup.start(&store);
         for (to, wake) in wakes {
             let outbox = StoredOutbox {
                 store: store.clone(),
@@ -203,7 +202,7 @@ async fn wake_senders(mut changes: Changes, wakes: BTreeMap<OwnedServerName, Arc
 /// What the real sender does around the pure queue.
 async fn send(
     network: Arc<Network>,
-    clock: Arc<ServerClock>,
+    clock: Arc<RuntimeClock>,
     from: usize,
     to: OwnedServerName,
     outbox: StoredOutbox,

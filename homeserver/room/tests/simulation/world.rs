@@ -5,19 +5,19 @@ use std::{cell::RefCell, collections::BTreeSet, sync::Arc, time::Duration};
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, events::room::member::MembershipState};
 use serde_json::{Value, json};
 use tokio::{runtime, time};
-use weft_dag::{Draft, Pdu, Placement, RoomVersion, testing};
+use weft_dag::RoomVersion;
 use weft_room_api::{
-    ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, InitialState, JoinedRoom, NewEvent, Template,
-    TemplateKind,
+    ConnectionId, CreateRoom, Edit, EditOutcome, Incarnation, InitialState, NewEvent, Template, TemplateKind,
 };
 use weft_store::tables::documents::DISPUTED_ROOMS;
+use weft_testkit::{check, joined_room, new_event, sign_template};
 use weft_wire::document::DocumentKind;
 
 use super::{
     editor::Editor,
     finality::Finals,
     malicious::MaliciousServer,
-    network::{Network, check, name},
+    network::{Network, name},
     oracle::{
         Log, Word, check_indexes, check_texts_at_events, check_words, differs, refused, text_of_events, user, view,
     },
@@ -402,13 +402,8 @@ impl World {
         redacts: Option<OwnedEventId>,
     ) -> Result<OwnedEventId, String> {
         let event = NewEvent {
-            sender: user(who),
-            kind: kind.into(),
-            state_key: key.map(ToOwned::to_owned),
-            content: content.as_object().unwrap().clone(),
             redacts,
-            txn: None,
-            timestamp: None,
+            ..new_event(&user(who), kind, key, content)
         };
         let sent = self.servers[who].rooms.send(&self.room, event).await;
         sent.map_err(|error| error.to_string())
@@ -522,7 +517,7 @@ impl World {
         let template = reach()?.template(&self.room, template).await;
         let (version, object) = template.map_err(|error| words(&error))?;
         let version = RoomVersion::new(&version).unwrap();
-        let event = self.sign_template(who, &object, &version);
+        let event = sign_template(&user(who), &self.room, &object, &version);
         let ended = ours
             .reader()
             .has_ended(&self.room, &user(who), event.auth_events())
@@ -531,9 +526,7 @@ impl World {
             return Err("the other server does not have the end of the last membership".into());
         }
         network.delay().await;
-        let answer = reach()?
-            .accept_membership(&name(who), check(event.json(), &version).unwrap())
-            .await;
+        let answer = reach()?.accept_membership(&name(who), check(&event, &version)).await;
         let answer = answer.map_err(|error| words(&error))?;
         network.delay().await;
         let at = [answer.event.event_id().to_owned()];
@@ -541,39 +534,8 @@ impl World {
             Some(theirs) => theirs.content(&self.room, Some(&at)).await.ok(),
             None => None,
         };
-        let all = |events: &[Arc<Pdu>]| events.iter().filter_map(|pdu| check(pdu.json(), &version)).collect();
-        let joined = JoinedRoom {
-            version: answer.version.clone(),
-            state: all(&answer.state),
-            auth_chain: all(&answer.auth_chain),
-            event: check(answer.event.json(), &version).unwrap(),
-            resident: name(via),
-            snapshot,
-        };
+        let joined = joined_room(&answer, &name(via), snapshot);
         ours.adopt(joined).await.map_err(|error| words(&error))
-    }
-
-    /// Builds the event from the known fields, as federation does.
-    fn sign_template(&self, who: usize, object: &ruma::CanonicalJsonObject, version: &RoomVersion) -> Arc<Pdu> {
-        let value = serde_json::to_value(object).unwrap();
-        let draft = Draft {
-            sender: user(who),
-            kind: "m.room.member".into(),
-            state_key: Some(user(who).to_string()),
-            content: testing::object(value["content"].clone()),
-            redacts: None,
-            room_id: Some(self.room.clone()),
-        };
-        let placement = Placement {
-            prev_events: serde_json::from_value(value["prev_events"].clone()).unwrap(),
-            auth_events: serde_json::from_value(value["auth_events"].clone()).unwrap(),
-            depth: value["depth"].as_u64().unwrap(),
-            origin_server_ts: serde_json::from_value(value["origin_server_ts"].clone()).unwrap(),
-        };
-        draft
-            .sign(version, placement, &testing::signer(&name(who)))
-            .unwrap()
-            .pdu
     }
 
     // --- The end -------------------------------------------------------------------------------------------------

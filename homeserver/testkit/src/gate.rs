@@ -1,11 +1,11 @@
-//! A storage engine that can hold one read back, so that a test can commit between a read and the next step of its
-//! reader. It also records the reads.
+//! A storage engine in memory that can hold one read back, so that a test can commit between a read and the next step of its
+//! reader. It also counts the reads. Must not change a result.
 
-#![allow(unreachable_pub, reason = "test support")]
+#![allow(clippy::missing_panics_doc, reason = "no lock is poisoned")]
 
 use std::sync::{
     Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use async_trait::async_trait;
@@ -31,9 +31,11 @@ pub struct Gate {
     held: Mutex<Option<(Bytes, Held)>>,
     reached: Semaphore,
     open: Semaphore,
+    records_scans: AtomicBool,
     scans: Mutex<Vec<KeyRange>>,
     largest_batch: AtomicUsize,
     keys_read: AtomicUsize,
+    rows_scanned: AtomicUsize,
 }
 
 impl Default for Gate {
@@ -42,9 +44,11 @@ impl Default for Gate {
             held: Mutex::default(),
             reached: Semaphore::new(0),
             open: Semaphore::new(0),
+            records_scans: AtomicBool::new(false),
             scans: Mutex::default(),
             largest_batch: AtomicUsize::new(0),
             keys_read: AtomicUsize::new(0),
+            rows_scanned: AtomicUsize::new(0),
         }
     }
 }
@@ -75,7 +79,17 @@ impl Gate {
         self.open.add_permits(1);
     }
 
-    /// The number of scans of ranges that contain this key.
+    /// Keeps the range of each scan from now on.
+    pub fn record_scans(&self) {
+        self.records_scans.store(true, Ordering::Relaxed);
+    }
+
+    /// The number of rows that were read so far, and of keys without a row that were looked up.
+    pub fn rows_read(&self) -> usize {
+        self.keys_read() + self.rows_scanned.load(Ordering::Relaxed)
+    }
+
+    /// The number of recorded scans of ranges that contain this key.
     pub fn scans_over(&self, key: &Bytes) -> usize {
         let scans = self.scans.lock().unwrap();
         scans.iter().filter(|range| holds(range, key)).count()
@@ -110,8 +124,23 @@ impl Gate {
 
 /// A memory engine behind a gate.
 pub struct GatedEngine {
+    /// The data.
     pub engine: MemoryEngine,
+    /// What holds and counts its reads.
     pub gate: Arc<Gate>,
+}
+
+impl GatedEngine {
+    /// An engine and its gate.
+    #[must_use]
+    pub fn new(engine: MemoryEngine) -> (Self, Arc<Gate>) {
+        let gate = Arc::<Gate>::default();
+        let gated = Self {
+            engine,
+            gate: Arc::clone(&gate),
+        };
+        (gated, gate)
+    }
 }
 
 #[async_trait]
@@ -133,7 +162,10 @@ impl Engine for GatedEngine {
 
     async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError> {
         let rows = self.engine.scan(range.clone()).await?;
-        self.gate.scans.lock().unwrap().push(range.clone());
+        self.gate.rows_scanned.fetch_add(rows.len(), Ordering::Relaxed);
+        if self.gate.records_scans.load(Ordering::Relaxed) {
+            self.gate.scans.lock().unwrap().push(range.clone());
+        }
         self.gate.pass(rows.is_empty(), true, |held| holds(&range, held)).await;
         Ok(rows)
     }
