@@ -4,8 +4,9 @@
 //! the room is served. So it may carry events that were checked here, results of computations, and channels. Everything
 //! that comes from elsewhere must be a [`RoomCommand`](weft_room_api::RoomCommand).
 
-use ruma::OwnedUserId;
+use ruma::{OwnedUserId, RoomId};
 use tokio::sync::oneshot;
+use tracing::Span;
 use weft_dag::Verified;
 use weft_document::{AdmittedUpdate, CopiedPast, Folded, RunId};
 use weft_ingest::Portion;
@@ -18,13 +19,29 @@ use crate::work_out::WorkedOut;
 pub(crate) enum Command {
     /// A command of a caller, and where the answer goes.
     Room(RoutedCommand, oneshot::Sender<Result<RoomReply, RoomError>>),
-    /// From a task of the room.
-    Local(LocalCommand),
+    /// From a task of the room, and the span in which it was sent.
+    Local(LocalCommand, Span),
 }
 
 impl From<LocalCommand> for Command {
     fn from(command: LocalCommand) -> Self {
-        Self::Local(command)
+        Self::Local(command, Span::current())
+    }
+}
+
+impl Command {
+    /// The span of the work on this command. It continues the trace of its sender: over its ids, which may come from another
+    /// process, or below the span of the task.
+    pub(crate) fn span(&self, room: &RoomId) -> Span {
+        match self {
+            Self::Room(RoutedCommand { command, traceparent }, _) => {
+                let traceparent = traceparent.as_ref().map(tracing::field::display);
+                tracing::debug_span!("room_command", %room, command = command.name(), traceparent)
+            }
+            Self::Local(command, sender) => {
+                tracing::debug_span!(parent: sender, "room_command", %room, command = command.name())
+            }
+        }
     }
 }
 
@@ -65,6 +82,28 @@ pub(crate) enum LocalCommand {
     History(Vec<Verified>, LocalReply<()>),
     /// Replace pruned updates by these complete copies.
     RestoreUpdates(Vec<Verified>, LocalReply<()>),
+}
+
+impl LocalCommand {
+    /// The name in traces.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Nudge => "nudge",
+            Self::CopyPast(..) => "copy_past",
+            Self::Edit(..) => "admitted_edit",
+            Self::Ingest => "ingest_staged",
+            Self::Resume(_) => "resume",
+            Self::Merge(..) => "merge",
+            Self::Settle => "settle",
+            Self::WriteAhead(..) => "write_ahead",
+            Self::Fold(..) => "fold",
+            Self::Install(_) => "install",
+            Self::Reconcile(_) => "reconcile",
+            Self::Witness(..) => "witness",
+            Self::History(..) => "history",
+            Self::RestoreUpdates(..) => "restore_updates",
+        }
+    }
 }
 
 /// The channel for an answer. The receiver may be gone; that is no error.

@@ -203,15 +203,15 @@ impl Worker {
     }
 
     async fn handle(&mut self, command: Command, commit: &mut PendingCommit) {
-        match command {
-            Command::Room(RoutedCommand { command, traceparent }, answer) => {
-                let traceparent = traceparent.map(tracing::field::display);
-                let span =
-                    tracing::debug_span!("room_command", room = %self.room, command = command.name(), traceparent);
-                self.handle_call(command, answer, commit).instrument(span).await;
+        let span = command.span(&self.room);
+        async {
+            match command {
+                Command::Room(RoutedCommand { command, .. }, answer) => self.handle_call(command, answer, commit).await,
+                Command::Local(command, _) => self.handle_local(command, commit).await,
             }
-            Command::Local(command) => self.handle_local(command, commit).await,
         }
+        .instrument(span)
+        .await;
     }
 
     async fn handle_call(

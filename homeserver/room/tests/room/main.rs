@@ -20,5 +20,6 @@ mod measure;
 mod reading;
 mod routing;
 mod sending;
+mod spans;
 mod versions;
 mod volume;
