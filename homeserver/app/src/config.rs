@@ -12,6 +12,7 @@ mod log;
 mod problem;
 mod registration;
 mod source;
+mod storage;
 mod template;
 mod well_known;
 
@@ -28,6 +29,7 @@ pub(crate) use listen::{Area, Listener, Tls};
 pub(crate) use log::Log;
 pub(crate) use problem::{Invalid, Problem};
 pub(crate) use registration::{Mode as RegistrationMode, Registration};
+pub(crate) use storage::Storage;
 pub(crate) use template::render as template;
 pub(crate) use well_known::WellKnown;
 
@@ -53,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) federation: Federation,
     /// How edits become events.
     pub(crate) documents: Documents,
+    /// The layout of a new store.
+    pub(crate) storage: Storage,
     /// Limits per user, per server and in total.
     pub(crate) limits: Limits,
     /// The content of `/.well-known/matrix`.
@@ -107,6 +111,7 @@ fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) 
     let registration = registration::read(root.section("registration"));
     let federation = federation::read(root.section("federation"));
     let documents = documents::read(root.section("documents"));
+    let storage = storage::read(root.section("storage"));
     let limits = limits::read(root.section("limits"));
     let well_known = well_known::read(root.section("well_known"));
     let log = log::read(root.section("log"));
@@ -121,6 +126,7 @@ fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) 
             registration,
             federation,
             documents,
+            storage,
             limits,
             well_known,
             log,

@@ -51,6 +51,7 @@ impl Failure {
             ServeError::Tls(_)
             | ServeError::Authority(_)
             | ServeError::OtherName { .. }
+            | ServeError::OtherLanes { .. }
             | ServeError::Keys { .. }
             | ServeError::Config(_)
             | ServeError::Federation { .. } => CONFIG.into(),

@@ -62,6 +62,13 @@ pub(crate) enum ServeError {
         found: String,
         configured: OwnedServerName,
     },
+    /// The store has another number of lanes than the configuration.
+    #[error(
+        "the store {path} has {found} lanes, and storage.lanes is {configured}: the number can't change after the store was \
+         created; remove the setting, or choose another data_dir",
+        path = path.display()
+    )]
+    OtherLanes { path: PathBuf, found: u64, configured: u16 },
     /// The server's signing keys are damaged or can't be generated.
     #[error("the signing keys in {path}: {reason}", path = path.display())]
     Keys { path: PathBuf, reason: String },

@@ -472,6 +472,29 @@ fn a_store_of_another_server_name_is_refused() {
     drop(Served::start(&file));
 }
 
+/// The number of lanes is that of the time when the store was created, for every command that opens the store.
+#[test]
+fn a_store_with_another_number_of_lanes_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = configured(folder.path(), "127.0.0.1:0", "[storage]\nlanes = 16\n");
+    drop(Served::start(&file));
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("lanes = 16", "lanes = 8")).unwrap();
+    let config = file.to_str().unwrap();
+    let commands: [&[&str]; 2] = [&["serve", "--config", config], &["keys", "rotate", "--config", config]];
+    for command in commands {
+        let refused = weft(command);
+        let shown = output_of(&refused);
+        assert_eq!(refused.status.code(), Some(CONFIG), "{command:?}: {shown}");
+        assert!(shown.contains("has 16 lanes, and storage.lanes is 8"), "{shown}");
+    }
+    // Without the setting the store keeps its number.
+    std::fs::write(&file, text.replace("lanes = 16", "")).unwrap();
+    drop(Served::start(&file));
+    std::fs::write(&file, text).unwrap();
+    drop(Served::start(&file));
+}
+
 /// A store of a version that did not write the server name: the accounts have it.
 #[tokio::test]
 async fn the_server_name_of_an_older_store_comes_from_its_accounts() {

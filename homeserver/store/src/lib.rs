@@ -33,7 +33,7 @@ mod writer;
 pub use batch::Batch;
 pub use engine::{Engine, KeyRange, WriteBatch};
 pub use errors::{CommitError, OpenError, ReadError};
-pub use lane::{Lane, Lanes, Placed};
+pub use lane::{Lane, Lanes, MAX_LANES, Placed};
 pub use positions::{LanePositions, Positions, Reserved, VisiblePositions};
 pub use query::{LimitedQuery, Query};
 pub use schema::SCHEMA_VERSION;

@@ -62,6 +62,11 @@ seal_idle = "2s"
 # ...and at the latest this time after the first. (While a user of another server has the document open: within 50 ms.)
 seal_max = "5s"
 
+[storage]
+# The number of lanes of a new store, 1 to 256: the parts that several processes will be able to divide among them. It can never
+# change once the store exists, and each lane makes sync tokens longer. Without this setting a new store has one.
+# lanes = 1
+
 [limits]
 # Limit each user to 1,000 requests per minute.
 rate_limit = true

@@ -35,6 +35,7 @@ fn absent_settings_have_defaults() {
     assert_eq!(config.registration.shared_secret, None);
     assert_eq!(config.documents.seal_idle.as_millis(), 2000);
     assert_eq!(config.documents.seal_max.as_millis(), 5000);
+    assert_eq!(config.storage.lanes, None);
     assert!(config.limits.rate_limit);
     assert_eq!(config.limits.traffic, weft_gateway::traffic::TrafficLimits::default());
     assert_eq!(config.limits.outgoing, weft_federation::OutgoingLimits::default());
@@ -74,6 +75,8 @@ fn the_file_of_the_readme_is_parsed() {
         [documents]
         seal_idle = "500ms"
         seal_max = "1m"
+        [storage]
+        lanes = 256
         [limits]
         rate_limit = false
         connections = 500
@@ -103,8 +106,19 @@ fn the_file_of_the_readme_is_parsed() {
     assert_eq!(config.federation.allow_addresses.len(), 3);
     assert_eq!(config.federation.notaries, ["notary.example"]);
     assert_eq!(config.documents.seal_idle.as_millis(), 500);
+    assert_eq!(config.storage.lanes, weft_store::Lanes::new(256));
     assert_limits(&config);
     assert_eq!(config.log.format, weft_telemetry::LogFormat::Json);
+}
+
+#[test]
+fn the_number_of_lanes_is_from_1_to_256() {
+    let of = |lanes: &str| problems(&format!("[storage]\nlanes = {lanes}\n")).join("\n");
+    assert_eq!((of("1"), of("16")), (String::new(), String::new()));
+    for wrong in ["0", "-1", "257", "65536", "\"16\""] {
+        let shown = of(wrong);
+        assert!(shown.contains("storage.lanes"), "{wrong}: {shown}");
+    }
 }
 
 /// The section `[limits]` of the file above.

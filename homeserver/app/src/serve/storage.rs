@@ -36,7 +36,7 @@ pub(crate) fn operator_socket_path(data_dir: &Path) -> PathBuf {
 
 /// Opens the store, or creates it if there is none. A store of another server name is refused.
 pub(crate) async fn open(config: &Config, metrics: &Metrics) -> Result<Store, ServeError> {
-    let store = open_any(&config.data_dir, metrics).await?;
+    let store = open_any(config, metrics).await?;
     match claim(&store, &config.server_name).await {
         Ok(()) => Ok(store),
         Err(reason) => {
@@ -86,9 +86,9 @@ async fn claim(store: &Store, name: &ServerName) -> Result<(), Unclaimed> {
     }
 }
 
-async fn open_any(data_dir: &Path, metrics: &Metrics) -> Result<Store, ServeError> {
-    prepare(data_dir)?;
-    let path = store_path(data_dir);
+async fn open_any(config: &Config, metrics: &Metrics) -> Result<Store, ServeError> {
+    prepare(&config.data_dir)?;
+    let path = store_path(&config.data_dir);
     let opening = path.clone();
     let options = RocksOptions {
         open_files: Descriptors::now().store_files(),
@@ -114,7 +114,7 @@ async fn open_any(data_dir: &Path, metrics: &Metrics) -> Result<Store, ServeErro
     log_report(&report);
     let options = OpenOptions {
         new_era: report.new_era,
-        ..OpenOptions::default()
+        lanes: config.storage.lanes,
     };
     Store::open_with(MeteredEngine::new(engine, metrics), options)
         .await
@@ -122,6 +122,11 @@ async fn open_any(data_dir: &Path, metrics: &Metrics) -> Result<Store, ServeErro
             OpenError::Newer { .. } => ServeError::NewerStore {
                 path,
                 reason: error.to_string(),
+            },
+            OpenError::OtherLanes { found, wanted } => ServeError::OtherLanes {
+                path,
+                found,
+                configured: wanted,
             },
             error => ServeError::Store {
                 path,
