@@ -8,16 +8,16 @@
 mod calls;
 mod logging;
 mod metered_engine;
-mod metered_peers;
 mod metered_transport;
 mod metrics;
+mod peer_calls;
 mod traced_router;
 mod traces;
 
 pub use logging::{LogFormat, start_logging};
 pub use metered_engine::MeteredEngine;
-pub use metered_peers::MeteredPeers;
 pub use metered_transport::MeteredTransport;
 pub use metrics::Metrics;
+pub use peer_calls::PeerCalls;
 pub use traced_router::TracedRouter;
 pub use traces::{TraceIds, context_of, current_context};

@@ -1,13 +1,29 @@
-//! Requests of the rooms to other servers, made by federation. Must not choose the server: the room does.
+//! Requests of the rooms to other servers, made by federation and measured. Must not choose the server: the room does.
 
 use async_trait::async_trait;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 use weft_dag::{RoomVersion, Verified};
 use weft_federation::{EventsError, RemoteEvents};
 use weft_room_api::{PeerError, Peers, StateIds};
+use weft_telemetry::PeerCalls;
 
 /// Implements the rooms' port with federation.
-pub(crate) struct FederationPeers(pub(crate) RemoteEvents);
+pub(crate) struct FederationPeers {
+    pub(crate) events: RemoteEvents,
+    pub(crate) calls: PeerCalls,
+}
+
+impl FederationPeers {
+    async fn call<T>(
+        &self,
+        operation: &'static str,
+        server: &ServerName,
+        request: impl Future<Output = Result<T, EventsError>>,
+    ) -> Result<T, PeerError> {
+        let answer = self.calls.measure(operation, server, request).await;
+        answer.map_err(|error| failed(server, &error))
+    }
+}
 
 #[async_trait]
 impl Peers for FederationPeers {
@@ -20,17 +36,12 @@ impl Peers for FederationPeers {
         latest: &[OwnedEventId],
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
-        self.0
-            .missing_events(room, version, from, earliest, latest, limit)
-            .await
-            .map_err(|error| failed(from, &error))
+        let request = self.events.missing_events(room, version, from, earliest, latest, limit);
+        self.call("missing_events", from, request).await
     }
 
     async fn event(&self, version: &RoomVersion, from: &ServerName, id: &EventId) -> Result<Verified, PeerError> {
-        self.0
-            .event(version, from, id)
-            .await
-            .map_err(|error| failed(from, &error))
+        self.call("event", from, self.events.event(version, from, id)).await
     }
 
     async fn events(
@@ -39,18 +50,13 @@ impl Peers for FederationPeers {
         from: &ServerName,
         ids: &[OwnedEventId],
     ) -> Result<Vec<Verified>, PeerError> {
-        self.0
-            .events(version, from, ids)
-            .await
-            .map_err(|error| failed(from, &error))
+        self.call("events", from, self.events.events(version, from, ids)).await
     }
 
     async fn state_ids(&self, room: &RoomId, from: &ServerName, at: &EventId) -> Result<StateIds, PeerError> {
         let ids = self
-            .0
-            .state_ids(room, from, at)
-            .await
-            .map_err(|error| failed(from, &error))?;
+            .call("state_ids", from, self.events.state_ids(room, from, at))
+            .await?;
         Ok(StateIds {
             state: ids.state,
             auth_chain: ids.auth_chain,
@@ -65,10 +71,8 @@ impl Peers for FederationPeers {
         before: &[OwnedEventId],
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
-        self.0
-            .backfill(room, version, from, before, limit)
-            .await
-            .map_err(|error| failed(from, &error))
+        let request = self.events.backfill(room, version, from, before, limit);
+        self.call("backfill", from, request).await
     }
 }
 

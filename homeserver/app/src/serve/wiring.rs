@@ -38,7 +38,7 @@ use weft_room::{RoomConfig, Rooms};
 use weft_room_api::{ChangeBus as _, Incarnation, Interest, LocalBus};
 use weft_room_read::Reader;
 use weft_store::Store;
-use weft_telemetry::{MeteredPeers, MeteredTransport, Metrics, TracedRouter, current_context};
+use weft_telemetry::{MeteredTransport, Metrics, PeerCalls, TracedRouter, current_context};
 
 use super::{ServeError, housekeeping, storage};
 use crate::adapters::{
@@ -333,10 +333,10 @@ fn rooms(
     };
     let ports = weft_room_api::Ports {
         changes: Arc::new(bus),
-        peers: Arc::new(MeteredPeers::new(
-            FederationPeers(federation_services.events.clone()),
-            metrics,
-        )),
+        peers: Arc::new(FederationPeers {
+            events: federation_services.events.clone(),
+            calls: PeerCalls::new(metrics),
+        }),
         clock: Arc::new(weft_room_api::SystemClock),
     };
     let identity = Arc::new(KeyRingIdentity(Arc::clone(&federation_services.key_ring)));
