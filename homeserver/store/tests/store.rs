@@ -293,6 +293,34 @@ fn raw<K: weft_store::key::Key, V: weft_store::value::Value>(
     }
 }
 
+/// Writes to a disk without a store.
+async fn write(disk: &MemoryDisk, ops: Vec<Op>) {
+    let fences = Vec::new();
+    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
+    written.into_iter().next().unwrap().unwrap();
+}
+
+/// A disk as another program left it.
+async fn disk_with(ops: Vec<Op>) -> MemoryDisk {
+    let disk = MemoryDisk::new();
+    write(&disk, ops).await;
+    disk
+}
+
+/// Kind, key, due time and payload of the jobs, each of which is due.
+async fn jobs_of(store: &Store) -> Vec<(String, String, u64, String)> {
+    let jobs = store.scan_all(JOBS.under(&(Lane::FIRST,))).await.unwrap();
+    let due = store.scan_all(DUE_JOBS.under(&(Lane::FIRST,))).await.unwrap();
+    assert_eq!(jobs.len(), due.len());
+    let jobs = jobs.into_iter();
+    jobs.map(|((_, kind, key), row)| (kind, key, row.due, row.payload))
+        .collect()
+}
+
+fn job(kind: &str, room: &RoomId, payload: &str) -> (String, String, u64, String) {
+    (kind.to_owned(), room.to_string(), 0, payload.to_owned())
+}
+
 /// A store as a program of version 1 left it: rooms with staged rows recorded in three ways, and rooms whose mark has
 /// no rows.
 async fn store_of_version_1() -> (MemoryDisk, [OwnedRoomId; 5]) {
@@ -310,10 +338,7 @@ async fn store_of_version_1() -> (MemoryDisk, [OwnedRoomId; 5]) {
     for (room, numbers) in [(counted, 12..15), (noted, 1..2), (marked, 6..8)] {
         ops.extend(numbers.map(|number| raw(&STAGING, &(room, number), b"a row")));
     }
-    let disk = MemoryDisk::new();
-    let fences = Vec::new();
-    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
-    written.into_iter().next().unwrap().unwrap();
+    let disk = disk_with(ops).await;
     (disk, rooms)
 }
 
@@ -354,10 +379,7 @@ async fn the_migration_of_version_2_indexes_and_counts_account_data() {
             br#"{"content":{},"position":5}"#,
         ),
     ];
-    let disk = MemoryDisk::new();
-    let fences = Vec::new();
-    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
-    written.into_iter().next().unwrap().unwrap();
+    let disk = disk_with(ops).await;
     let place = |room: &str, kind: &str| AccountDataPlace {
         room: room.to_owned(),
         kind: kind.to_owned(),
@@ -392,10 +414,7 @@ async fn the_migration_of_version_4_continues_the_versions_of_documents() {
     ops.push(raw(&ROOMS, &(chat,), br#"{"version":"12","kind":null}"#));
     let timeline = [(document, 5_i64), (document, 17), (joined, -3), (chat, 20)];
     ops.extend(timeline.map(|(room, order)| raw(&TIMELINE, &(room, order), event)));
-    let disk = MemoryDisk::new();
-    let fences = Vec::new();
-    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
-    written.into_iter().next().unwrap().unwrap();
+    let disk = disk_with(ops).await;
     for _ in 0..2 {
         let store = open(&disk).await;
         let version = async |room: &RoomId| store.get(&DOC_SEQ, &(room,)).await.unwrap();
@@ -417,20 +436,11 @@ async fn the_migration_of_version_6_makes_jobs_of_markers() {
         raw(&INCOMPLETE_ROOMS, &(incomplete,), b"b.example"),
         raw(&OLD_PRUNED_ROOMS, &(pruned,), b""),
     ];
-    let disk = MemoryDisk::new();
-    let fences = Vec::new();
-    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
-    written.into_iter().next().unwrap().unwrap();
+    let disk = disk_with(ops).await;
     for _ in 0..2 {
         let store = open(&disk).await;
-        let jobs = store.scan_all(JOBS.under(&(Lane::FIRST,))).await.unwrap();
-        let jobs: Vec<_> = jobs
-            .into_iter()
-            .map(|((lane, kind, key), row)| (lane, kind, key, row.due))
-            .collect();
-        let job = |kind: &str, room: &RoomId| (Lane::FIRST, kind.to_owned(), room.to_string(), 0);
-        assert_eq!(jobs, [job("history", incomplete), job("redacted_updates", pruned)]);
-        assert_eq!(store.scan_all(DUE_JOBS.under(&(Lane::FIRST,))).await.unwrap().len(), 2);
+        let expected = [job("history", incomplete, ""), job("redacted_updates", pruned, "")];
+        assert_eq!(jobs_of(&store).await, expected);
         assert_eq!(
             store.get(&INCOMPLETE_ROOMS, &(incomplete,)).await.unwrap().as_deref(),
             Some("b.example")
@@ -453,23 +463,11 @@ async fn the_migration_of_version_7_makes_jobs_of_pending_events() {
         raw(&OLD_UNRECONCILED_ROOMS, &(unreconciled,), b""),
         raw(&OLD_UNWITNESSED, &(unwitnessed,), &1_700_u64.to_be_bytes()),
     ];
-    let disk = MemoryDisk::new();
-    let fences = Vec::new();
-    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
-    written.into_iter().next().unwrap().unwrap();
+    let disk = disk_with(ops).await;
     for _ in 0..2 {
         let store = open(&disk).await;
-        let jobs = store.scan_all(JOBS.under(&(Lane::FIRST,))).await.unwrap();
-        let jobs: Vec<_> = jobs
-            .into_iter()
-            .map(|((_, kind, key), row)| (kind, key, row.due, row.payload))
-            .collect();
-        let job = |kind: &str, room: &RoomId, payload: &str| (kind.to_owned(), room.to_string(), 0, payload.to_owned());
-        assert_eq!(
-            jobs,
-            [job("reconcile", unreconciled, ""), job("witness", unwitnessed, "1700")]
-        );
-        assert_eq!(store.scan_all(DUE_JOBS.under(&(Lane::FIRST,))).await.unwrap().len(), 2);
+        let expected = [job("reconcile", unreconciled, ""), job("witness", unwitnessed, "1700")];
+        assert_eq!(jobs_of(&store).await, expected);
         assert!(store.scan_all(OLD_UNWITNESSED.under(&())).await.unwrap().is_empty());
         store.close().await;
     }
@@ -480,9 +478,7 @@ async fn a_destination_with_an_old_failure_row_has_failed_for_long() {
     let (disk, server) = (MemoryDisk::new(), server_name!("beta.example"));
     open(&disk).await.close().await;
     let row = raw(&OUTBOX_STATE, &(server,), br#"{"failures":3,"retry_at":5}"#);
-    let (ops, fences) = (vec![row], Vec::new());
-    let written = disk.open().commit(vec![WriteBatch { ops, fences }]).await;
-    written.into_iter().next().unwrap().unwrap();
+    write(&disk, vec![row]).await;
     let state = OutboxState {
         failing_since: 0,
         retry_at: 5,
