@@ -3,7 +3,7 @@
 use ruma::{OwnedEventId, RoomVersionId};
 use serde_json::json;
 
-use crate::scenario::{ALICE, BOB, CAROL, DAVE, Scenario, converges, deletion, update};
+use crate::scenario::{ALICE, BOB, CAROL, DAVE, Scenario, converges, converges_in_portion, deletion, update};
 
 fn scenario() -> Scenario {
     Scenario::new(&RoomVersionId::V12)
@@ -27,19 +27,35 @@ async fn two_contents_for_one_clock_give_one_text() {
     );
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_client_id_with_owners_on_two_branches_gives_one_text() {
-    for letter in ['a', 'b'] {
-        let mut scenario = scenario();
-        let start = scenario.start();
-        let bobs = scenario.edit(&[&start], BOB, update(7, 'a', 0, 4));
-        let carols = scenario.edit(&[&start], CAROL, update(7, letter, 0, 4));
-        scenario.edit(&[&bobs], BOB, update(7, 'a', 4, 6));
-        scenario.edit(&[&carols], CAROL, update(7, letter, 4, 9));
-        let both = scenario.message(&[&bobs, &carols], DAVE);
-        scenario.edit(&[&both], BOB, update(7, 'a', 4, 5));
-        converges(&format!("a and {letter}"), scenario).await;
-    }
+/// One of three portions of the orders of six events.
+async fn a_client_id_with_owners_on_two_branches_gives_one_text(letter: char, portion: usize) {
+    let mut scenario = scenario();
+    let start = scenario.start();
+    let bobs = scenario.edit(&[&start], BOB, update(7, 'a', 0, 4));
+    let carols = scenario.edit(&[&start], CAROL, update(7, letter, 0, 4));
+    scenario.edit(&[&bobs], BOB, update(7, 'a', 4, 6));
+    scenario.edit(&[&carols], CAROL, update(7, letter, 4, 9));
+    let both = scenario.message(&[&bobs, &carols], DAVE);
+    scenario.edit(&[&both], BOB, update(7, 'a', 4, 5));
+    converges_in_portion(&format!("a and {letter}"), scenario, (portion, 3)).await;
+}
+
+macro_rules! owners_on_two_branches {
+    ($($name:ident: $letter:expr, $portion:expr;)*) => { $(
+        #[tokio::test(start_paused = true)]
+        async fn $name() {
+            a_client_id_with_owners_on_two_branches_gives_one_text($letter, $portion).await;
+        }
+    )* };
+}
+
+owners_on_two_branches! {
+    owners_of_one_text_0: 'a', 0;
+    owners_of_one_text_1: 'a', 1;
+    owners_of_one_text_2: 'a', 2;
+    owners_of_two_texts_0: 'b', 0;
+    owners_of_two_texts_1: 'b', 1;
+    owners_of_two_texts_2: 'b', 2;
 }
 
 #[tokio::test(start_paused = true)]

@@ -70,20 +70,32 @@ macro_rules! portions {
     ($($name:ident: $first:expr;)*) => { $(
         #[test]
         fn $name() {
-            seeds($first..$first + 250);
+            seeds($first..$first + 100);
         }
     )* };
 }
 
 portions! {
-    seeds_0000_to_0249: 0;
-    seeds_0250_to_0499: 250;
-    seeds_0500_to_0749: 500;
-    seeds_0750_to_0999: 750;
-    seeds_1000_to_1249: 1_000;
-    seeds_1250_to_1499: 1_250;
-    seeds_1500_to_1749: 1_500;
-    seeds_1750_to_1999: 1_750;
+    seeds_0000_to_0099: 0;
+    seeds_0100_to_0199: 100;
+    seeds_0200_to_0299: 200;
+    seeds_0300_to_0399: 300;
+    seeds_0400_to_0499: 400;
+    seeds_0500_to_0599: 500;
+    seeds_0600_to_0699: 600;
+    seeds_0700_to_0799: 700;
+    seeds_0800_to_0899: 800;
+    seeds_0900_to_0999: 900;
+    seeds_1000_to_1099: 1000;
+    seeds_1100_to_1199: 1100;
+    seeds_1200_to_1299: 1200;
+    seeds_1300_to_1399: 1300;
+    seeds_1400_to_1499: 1400;
+    seeds_1500_to_1599: 1500;
+    seeds_1600_to_1699: 1600;
+    seeds_1700_to_1799: 1700;
+    seeds_1800_to_1899: 1800;
+    seeds_1900_to_1999: 1900;
 }
 
 /// Seeds in which the only malicious events are claims to clocks, so that final updates are known.
@@ -91,7 +103,7 @@ macro_rules! claims {
     ($($name:ident: $first:expr;)*) => { $(
         #[test]
         fn $name() {
-            let mut range = $first..$first + 50_u64;
+            let mut range = $first..$first + 10_u64;
             if let Err(failure) = range.try_for_each(|seed| one_plan(seed, Plan::of_claims(seed))) {
                 panic!("claims {failure}");
             }
@@ -100,10 +112,26 @@ macro_rules! claims {
 }
 
 claims! {
-    claims_000_to_049: 0;
-    claims_050_to_099: 50;
-    claims_100_to_149: 100;
-    claims_150_to_199: 150;
+    claims_000_to_009: 0;
+    claims_010_to_019: 10;
+    claims_020_to_029: 20;
+    claims_030_to_039: 30;
+    claims_040_to_049: 40;
+    claims_050_to_059: 50;
+    claims_060_to_069: 60;
+    claims_070_to_079: 70;
+    claims_080_to_089: 80;
+    claims_090_to_099: 90;
+    claims_100_to_109: 100;
+    claims_110_to_119: 110;
+    claims_120_to_129: 120;
+    claims_130_to_139: 130;
+    claims_140_to_149: 140;
+    claims_150_to_159: 150;
+    claims_160_to_169: 160;
+    claims_170_to_179: 170;
+    claims_180_to_189: 180;
+    claims_190_to_199: 190;
 }
 
 /// Seeds in which stores have several lanes, owners of lanes are replaced while they run, and commits are in doubt.
@@ -111,7 +139,7 @@ macro_rules! lanes {
     ($($name:ident: $first:expr;)*) => { $(
         #[test]
         fn $name() {
-            let mut range = $first..$first + 100_u64;
+            let mut range = $first..$first + 50_u64;
             if let Err(failure) = range.try_for_each(|seed| one_plan(seed, Plan::of_lanes(seed))) {
                 panic!("lanes {failure}");
             }
@@ -120,10 +148,14 @@ macro_rules! lanes {
 }
 
 lanes! {
-    lanes_000_to_099: 0;
-    lanes_100_to_199: 100;
-    lanes_200_to_299: 200;
-    lanes_300_to_399: 300;
+    lanes_000_to_049: 0;
+    lanes_050_to_099: 50;
+    lanes_100_to_149: 100;
+    lanes_150_to_199: 150;
+    lanes_200_to_249: 200;
+    lanes_250_to_299: 250;
+    lanes_300_to_349: 300;
+    lanes_350_to_399: 350;
 }
 
 /// A failure can be analysed only if the same seed gives the same run again.
