@@ -11,7 +11,7 @@ use weft_room_read::Reader;
 use weft_store::{
     Batch, Store,
     tables::{
-        documents::{DOCUMENT_CHANGES, DocumentChange},
+        documents::{DOCUMENT_CHANGES, DOCUMENTS, DOCUMENTS_OF, DocumentChange},
         meta::{IndexBuild, UNBUILT_INDEXES},
         rooms::{EXTREMITIES, LOCAL_MEMBERS, ROOM_SERVERS, ROOMS},
     },
@@ -77,10 +77,15 @@ async fn build_room(
     let mut batch = Batch::new();
     // Each event that changes the state changes the extremities.
     batch.require(&EXTREMITIES, &(&room,), extremities.as_ref());
-    // Those of an interrupted build are replaced. DOCUMENTS_OF begins with the user; no row of it is outdated, since no
-    // earlier version wrote any.
+    // Those of an interrupted build are replaced. DOCUMENTS_OF begins with the user: a build wrote its rows in the batch with the
+    // members.
+    let members = reader.store().scan_all(LOCAL_MEMBERS.under(&(&room,))).await?;
+    for ((_, user), ()) in members {
+        batch.delete(&DOCUMENTS_OF, &(&user, &room));
+    }
     batch.delete_range(&ROOM_SERVERS, &(&room,));
     batch.delete_range(&LOCAL_MEMBERS, &(&room,));
+    batch.delete(&DOCUMENTS, &(&room,));
     Indexes::of(&state, is_document, ours).put_changes(&mut batch, &room, &Indexes::default());
     if is_document {
         put_change(reader, &mut batch, &room).await?;

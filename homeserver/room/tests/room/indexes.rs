@@ -5,6 +5,7 @@ use serde_json::json;
 use weft_room::{RoomConfig, build_indexes};
 use weft_store::{
     Batch,
+    memory::Fault,
     tables::{
         documents::{DOCUMENT_CHANGES, DOCUMENTS, DOCUMENTS_OF},
         meta::{IndexBuild, SCHEMA, UNBUILT_INDEXES},
@@ -136,5 +137,43 @@ async fn building_indexes_continues_after_an_interruption() {
     assert_eq!(reader.documents_of(&alice()).await.unwrap(), before);
     for room in &rooms {
         assert_eq!(reader.joined_count(room).await.unwrap(), 1);
+    }
+}
+
+/// A build was interrupted after the commit of a room, and the room's state was another one then: the next build leaves only the
+/// rows of the current state.
+#[tokio::test]
+async fn the_rows_of_an_interrupted_build_are_replaced() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 25), (&user("carol"), 25)]).await;
+    let disk = server.disk.clone();
+    server.member(&room, &bob(), &bob(), "leave").await.unwrap();
+    let before = server.rooms.reader().documents_of(&user("carol")).await.unwrap();
+    // As built when Bob was a member.
+    let mut batch = Batch::new();
+    batch.put(&LOCAL_MEMBERS, &(&room, &bob()), &());
+    batch.put(&DOCUMENTS_OF, &(&bob(), &room), &"editor".to_owned());
+    batch.put(&DOCUMENTS_OF, &(&user("carol"), &room), &"manager".to_owned());
+    batch.put(&ROOM_SERVERS, &(&room, alice().server_name()), &3);
+    batch.put(&UNBUILT_INDEXES, &(), &IndexBuild { through: None });
+    server.store.commit(batch).await.unwrap();
+
+    // The power fails after the commit of the room; the second run is the last.
+    disk.plan(1, Fault::PowerBeforeWrite);
+    build_indexes(&server.store, alice().server_name()).await.unwrap_err();
+    let server = Server::boot(&disk, RoomConfig::default()).await;
+    let reader = server.rooms.reader();
+    for _ in 0..2 {
+        assert!(server.store.contains(&UNBUILT_INDEXES, &()).await.unwrap());
+        build_indexes(&server.store, alice().server_name()).await.unwrap();
+        let rows = server.store.scan_all(DOCUMENTS_OF.under(&(&bob(),))).await.unwrap();
+        assert_eq!(rows, []);
+        assert_eq!(reader.documents_of(&user("carol")).await.unwrap(), before);
+        assert_eq!(reader.local_members(&room).await.unwrap(), [alice(), user("carol")]);
+        assert_eq!(reader.joined_count(&room).await.unwrap(), 2);
+        // A build of a store that has all rows changes nothing.
+        let mut batch = Batch::new();
+        batch.put(&UNBUILT_INDEXES, &(), &IndexBuild { through: None });
+        server.store.commit(batch).await.unwrap();
     }
 }
