@@ -59,7 +59,7 @@ impl RoomsSetup {
     /// The same, called as if each caller were in another process.
     ///
     /// # Panics
-    /// Never: the router is always asked for.
+    /// Never: [`Rooms::routed`] calls its argument.
     #[must_use]
     pub fn start_serialised(self, store: &Store) -> (Rooms, Arc<SerialisedRouter>) {
         let mut router = None;
