@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz kills flips simulate histories schedules absent soak latency memory setup web build load
+.PHONY: help demo test lint bench fuzz kills flips simulate histories backfill schedules absent soak latency memory setup web build load
 
 help: ## print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/' | expand -t 16
@@ -60,6 +60,10 @@ load: ## measure every figure of conformance-tests/RESULTS.md, with peers (15 mi
 
 histories: build ## replay complete real editing histories over live sockets of one and two servers, with figures
 	WEFT_HISTORIES_WHOLE=1 cargo test --locked --workspace --test histories -- --nocapture --test-threads 1
+
+backfill: ## join a room with EVENTS events (60000) of history, in one process: all are fetched, decided, and part of the text
+	WEFT_HISTORY_EVENTS=$(or $(EVENTS),60000) \
+	  cargo test --release --locked -p weft-room --test federation -- --nocapture a_long_history_is_fetched_once
 
 simulate: ## simulate SEEDS runs (10000) of several servers over a bad network from seed FROM (0), in virtual time, on all cores
 	WEFT_SIM_SEEDS=$(or $(SEEDS),10000) WEFT_SIM_FROM=$(or $(FROM),0) \

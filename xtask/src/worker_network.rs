@@ -16,6 +16,7 @@ const ALLOWED: &[&str] = &[
     "background.rs",
     "fetch.rs",
     "history.rs",
+    "history/request.rs",
     "jobs/handlers.rs",
     "pruned.rs",
 ];

@@ -2,45 +2,38 @@
 //! all events since the room's creation, has them checked against the authorisation rules and persisted, and then the
 //! text is worked out from them alone. Until then the remote text is used.
 //!
-//! Runs separately from the room's worker, which accepts the events in portions, so that editing users need not wait.
+//! The events are requested newest first and decided oldest first; meanwhile they are on disk ([`fetched`]), so memory
+//! does not depend on their number, and a run continues where the last one ended. Runs separately from the room's
+//! worker, which accepts the events in portions, so that editing users need not wait.
 
+mod fetched;
 mod merge;
+mod request;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
-use ruma::{OwnedEventId, OwnedServerName, RoomId, ServerName};
+use ruma::{OwnedEventId, RoomId, ServerName};
 use tokio::{sync::watch, time::timeout};
-use weft_convergence::rebuild::missing;
-use weft_dag::{
-    RoomVersion, Verified,
-    order::{Links, order},
-};
-use weft_ingest::{peer_selection::select_peers, stored::StoredRows};
+use weft_dag::{RoomVersion, Verified};
 use weft_jobs::Outcome;
 use weft_room_api::Unavailable;
-use weft_store::tables::rooms::INCOMPLETE_ROOMS;
-use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST};
+use weft_store::tables::rooms::{INCOMPLETE_ROOMS, NOTHING_MISSING};
 
+use self::fetched::{Charges, FetchedEvents};
 use crate::{Rooms, background::Outward, jobs::RoomJob, mailbox::LocalCommand, pruned};
 
-/// Events of a portion for the worker.
-const PORTION: usize = 100;
-/// Events that are fetched and held at a time. A room with more keeps the remote text; they are about 100 MB.
-const MAX_HISTORY_EVENTS: usize = 50_000;
-/// Other servers that are tried after the resident server.
-const MAX_OTHER_SERVERS: usize = 3;
 /// The delay before a server that could not be reached is tried again.
 pub(crate) const TRY_AGAIN_AFTER: Duration = Duration::from_secs(60);
-/// The delay before the next attempt if a new gap was left.
+/// The delay before the next attempt if a new gap was left, or if others may return what one server did not.
 const NEXT_GAP_AFTER: Duration = Duration::from_secs(1);
 /// Failed attempts before a long pause.
 const MAX_ATTEMPTS: usize = 20;
 /// That pause.
 const REST_AFTER_FAILURES: Duration = Duration::from_secs(6 * 60 * 60);
-/// The longest time of one attempt: 500 requests at some seconds each.
+/// The longest time of one attempt; what it has fetched is kept.
 pub(crate) const RUN_TIMEOUT: Duration = Duration::from_secs(30 * 60);
 
 /// One run of the job of a room.
@@ -48,13 +41,16 @@ pub(crate) async fn run(out: &Outward, room: &RoomId, failures: u32) -> Outcome 
     let (histories, failures) = (&out.tasks.histories, usize::try_from(failures).unwrap_or(usize::MAX));
     histories.begin(room);
     histories.look(room);
-    let progress = timeout(RUN_TIMEOUT, Box::pin(complete(out, room, failures))).await;
+    let moved = AtomicBool::new(false);
+    let progress = timeout(RUN_TIMEOUT, Box::pin(complete(out, room, failures, &moved))).await;
     let reason = match progress {
         Ok(Ok(Progress::All)) if histories.finish(room) => return Outcome::Done,
         // It was requested again.
         Ok(Ok(Progress::All) | Err(Unavailable::Stopping)) => return Outcome::Again { after: Duration::ZERO },
-        Ok(Ok(Progress::More)) => return Outcome::Again { after: NEXT_GAP_AFTER },
-        Ok(Ok(Progress::NotNow)) => "no server returned the events".to_owned(),
+        Ok(Ok(Progress::More)) | Err(_) if moved.load(Ordering::Relaxed) => {
+            return Outcome::Again { after: NEXT_GAP_AFTER };
+        }
+        Ok(Ok(Progress::More | Progress::NotNow)) => "no server returned the events".to_owned(),
         Ok(Err(error)) => error.to_string(),
         Err(_) => "the events did not arrive in time".to_owned(),
     };
@@ -100,14 +96,23 @@ impl Rooms {
 enum Progress {
     /// All events are here, or the backfill is abandoned.
     All,
-    /// The fetched events are here, and others are missing: they were referenced meanwhile.
+    /// Something was fetched or decided, and other events are missing: they were referenced meanwhile, or the servers
+    /// that were asked do not return them.
     More,
     /// Not available at present.
     NotNow,
 }
 
-/// Fetches the missing events and sends them to the worker.
-async fn complete(out: &Outward, room: &RoomId, attempt: usize) -> Result<Progress, Unavailable> {
+/// An event of a portion that could not be decided.
+#[derive(Debug, Clone)]
+pub(crate) struct UndecidedEvent {
+    pub(crate) id: OwnedEventId,
+    /// The auth events that are missing. Empty: nothing that could be fetched is missing.
+    pub(crate) lacks: Vec<OwnedEventId>,
+}
+
+/// Fetches the missing events and has the worker decide about them.
+async fn complete(out: &Outward, room: &RoomId, attempt: usize, moved: &AtomicBool) -> Result<Progress, Unavailable> {
     let shared = &out.shared;
     let Some(from) = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await? else {
         return Ok(Progress::All);
@@ -115,111 +120,90 @@ async fn complete(out: &Outward, room: &RoomId, attempt: usize) -> Result<Progre
     let Some(version) = shared.reader.version(room).await? else {
         return Ok(Progress::All);
     };
-    let from = ServerName::parse(from).map_err(|error| Unavailable::Damaged(error.to_string()))?;
-    let mut events = match fetch_from_any(out, room, &version, from, attempt).await? {
-        Fetched::All(events) => events,
-        Fetched::NotNow => return Ok(Progress::NotNow),
-        // Another attempt would cost the other server as much, with the same result.
-        Fetched::TooMany => return Ok(Progress::All),
-    };
-    pruned::fill(out, room, &version, &mut events).await?;
-    tracing::info!(%room, events = events.len(), "a room's history is fetched");
-    for portion in events.chunks(PORTION) {
-        send_portion(out, room, portion.to_vec()).await?;
+    let limit = shared.config.fetched_history_bytes_per_room;
+    let mut fetched = FetchedEvents::open(&shared.store, room, &version).await?;
+    if fetched.exceeds(limit) {
+        return Ok(Progress::All);
     }
-    match send_portion(out, room, Vec::new()).await {
+    if !fetched.is_any_missing().await? && !shared.store.contains(&NOTHING_MISSING, &(room,)).await? {
+        // Rows of an older version of this program do not say what is missing: the worker finds it out.
+        send_portion(out, room, Vec::new()).await?;
+    }
+    let from = ServerName::parse(from).map_err(|error| Unavailable::Damaged(error.to_string()))?;
+    fetched.find_wanted().await?;
+    let request = request::Request {
+        out,
+        room,
+        version: &version,
+        attempt,
+        moved,
+    };
+    let is_whole = match request.all(&mut fetched, from).await? {
+        request::Fetched::All => true,
+        request::Fetched::NotNow => false,
+        // Another attempt would cost the other server as much, with the same result.
+        request::Fetched::TooMany => {
+            fetched.clear(Some(limit)).await?;
+            return Ok(Progress::All);
+        }
+    };
+    decide_ready(out, (room, &version), &mut fetched, moved).await?;
+    if fetched.is_any_missing().await? {
+        report(room, &fetched, is_whole);
+        return Ok(if moved.load(Ordering::Relaxed) {
+            Progress::More
+        } else {
+            Progress::NotNow
+        });
+    }
+    fetched.clear(None).await?;
+    match shared.ask(room, LocalCommand::WorkOut).await {
         // The worker lost the room from memory meanwhile, or too many events arrived: the next attempt fetches nothing.
-        Err(Unavailable::Interrupted) => return Ok(Progress::More),
+        Err(Unavailable::Interrupted) => {}
         worked_out => worked_out?,
     }
+    moved.store(true, Ordering::Relaxed);
     let left = shared.store.get(&INCOMPLETE_ROOMS, &(room,)).await?;
     Ok(if left.is_some() { Progress::More } else { Progress::All })
 }
 
-async fn send_portion(out: &Outward, room: &RoomId, events: Vec<Verified>) -> Result<(), Unavailable> {
+/// Has the worker decide about the fetched events whose ancestors are decided, oldest first.
+async fn decide_ready(
+    out: &Outward,
+    (room, version): (&RoomId, &RoomVersion),
+    fetched: &mut FetchedEvents<'_>,
+    moved: &AtomicBool,
+) -> Result<(), Unavailable> {
+    if fetched.count() > 0 {
+        tracing::info!(%room, events = fetched.count(), "fetched events of a room's history are decided");
+    }
+    loop {
+        let mut portion = fetched.portion().await?;
+        if portion.is_empty() {
+            return Ok(());
+        }
+        let charges = Charges::of(&portion);
+        pruned::fill(out, room, version, &mut portion).await?;
+        let undecided = send_portion(out, room, portion).await?;
+        if fetched.settle(charges, undecided).await? > 0 {
+            moved.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Logs what is left of a history after a run.
+fn report(room: &RoomId, fetched: &FetchedEvents<'_>, is_whole: bool) {
+    let (waiting, undecidable) = (fetched.count(), fetched.stuck());
+    if is_whole && waiting > 0 {
+        tracing::warn!(
+            event = "room.history_undecided", %room, waiting, undecidable,
+            "events of a room's history can't be decided; those after them wait"
+        );
+    } else {
+        tracing::info!(%room, waiting, undecidable, "a room's history is not available");
+    }
+}
+
+async fn send_portion(out: &Outward, room: &RoomId, events: Vec<Verified>) -> Result<Vec<UndecidedEvent>, Unavailable> {
     out.shared.ask(room, |reply| LocalCommand::History(events, reply)).await
-}
-
-/// The result of a fetch.
-enum Fetched {
-    /// Oldest first.
-    All(Vec<Verified>),
-    /// The other server does not return them at present.
-    NotNow,
-    /// More than is held at a time: the remote text stays.
-    TooMany,
-}
-
-/// From the named server, or from others in the room if that one does not return the events.
-async fn fetch_from_any(
-    out: &Outward,
-    room: &RoomId,
-    version: &RoomVersion,
-    named: OwnedServerName,
-    attempt: usize,
-) -> Result<Fetched, Unavailable> {
-    let ours = out.shared.identity.server_name();
-    let others = out.shared.reader.servers_in(room).await?;
-    let others = select_peers(others, &[&named, ours], attempt, MAX_OTHER_SERVERS);
-    for server in std::iter::once(named).chain(others) {
-        match fetch(out, room, version, &server).await? {
-            Fetched::NotNow => {}
-            fetched => return Ok(fetched),
-        }
-    }
-    Ok(Fetched::NotNow)
-}
-
-/// All ancestors of the persisted events that are not here.
-async fn fetch(out: &Outward, room: &RoomId, version: &RoomVersion, from: &ServerName) -> Result<Fetched, Unavailable> {
-    let (here, mut edge) = edge(out, room, version).await?;
-    let mut pool: BTreeMap<OwnedEventId, Verified> = BTreeMap::new();
-    while !edge.is_empty() {
-        let before = pool.len();
-        let ids: Vec<OwnedEventId> = edge.iter().take(MAX_EVENT_IDS_PER_REQUEST).cloned().collect();
-        let peers = &out.tasks.peers;
-        let answer = peers.backfill(room, version, from, &ids, MAX_BACKFILL_EVENTS).await;
-        let mut got = answer.unwrap_or_default();
-        // Rejected events are not part of a backfill answer, and are still referenced.
-        let left: Vec<OwnedEventId> = ids
-            .iter()
-            .filter(|id| !got.iter().any(|event| event.pdu().event_id() == *id))
-            .cloned()
-            .collect();
-        if !left.is_empty() {
-            got.extend(peers.events(version, from, &left).await.unwrap_or_default());
-        }
-        for event in got.into_iter().filter(|event| event.pdu().room_id() == room) {
-            if !here.contains(event.pdu().event_id()) {
-                pool.insert(event.pdu().event_id().to_owned(), event);
-            }
-        }
-        if pool.len() > MAX_HISTORY_EVENTS {
-            tracing::warn!(
-                event = "room.history_too_long", %room, %from, events = pool.len(),
-                "a room's history is too long to be fetched"
-            );
-            return Ok(Fetched::TooMany);
-        }
-        if pool.len() == before {
-            tracing::info!(%room, %from, events = pool.len(), "a room's history is not available");
-            return Ok(Fetched::NotNow);
-        }
-        edge.extend(pool.values().flat_map(|event| event.pdu().prev_events()).cloned());
-        edge.retain(|id| !here.contains(id) && !pool.contains_key(id));
-    }
-    let mut events: Vec<Verified> = pool.into_values().collect();
-    events.sort_by_key(|event| event.pdu().kind() != "m.room.create");
-    Ok(Fetched::All(order(events, Links::All, |event| event.pdu())))
-}
-
-/// The persisted events, and those that they reference and that are missing.
-async fn edge(
-    out: &Outward,
-    room: &RoomId,
-    version: &RoomVersion,
-) -> Result<(HashSet<OwnedEventId>, BTreeSet<OwnedEventId>), Unavailable> {
-    let here = StoredRows::load(&out.shared.reader, room).await?.read(version)?;
-    let edge = missing(&here);
-    Ok((here.into_keys().collect(), edge))
 }

@@ -13,7 +13,7 @@ use weft_ingest::Portion;
 use weft_room_api::{ConnectionId, EditOutcome, Lacks, RoomError, RoomReply, RoutedCommand, Unavailable};
 use weft_store::Batch;
 
-use crate::work_out::WorkedOut;
+use crate::{history::UndecidedEvent, work_out::WorkedOut};
 
 /// An entry of the mailbox.
 pub(crate) enum Command {
@@ -77,9 +77,11 @@ pub(crate) enum LocalCommand {
     Reconcile(LocalReply<()>),
     /// Send the witness event that was due at this time, unless another event made it unnecessary.
     Witness(u64, LocalReply<()>),
-    /// Persist backfilled events, oldest first. Empty: all of them are here; work the text out. The answer
-    /// is sent when it is on disk.
-    History(Vec<Verified>, LocalReply<()>),
+    /// Persist backfilled events, oldest first. The answer names those that can't be decided; it is sent when the
+    /// others are on disk.
+    History(Vec<Verified>, LocalReply<Vec<UndecidedEvent>>),
+    /// All backfilled events are here: work the text out. The answer is sent when it is on disk.
+    WorkOut(LocalReply<()>),
     /// Replace pruned updates by these complete copies.
     RestoreUpdates(Vec<Verified>, LocalReply<()>),
 }

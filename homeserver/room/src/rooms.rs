@@ -8,7 +8,9 @@ use weft_jobs::{JobWaker, KindFigures, Scheduler};
 use weft_room_api::{Identity, Ports, RoomCommand, RoomError, RoomReply, RoomRouter, Unavailable};
 use weft_room_read::Reader;
 use weft_store::Store;
-use weft_wire::limits::{MAX_EVENT_BYTES_PER_USER_AND_DAY, MAX_STAGED_BYTES_PER_ROOM};
+use weft_wire::limits::{
+    MAX_EVENT_BYTES_PER_USER_AND_DAY, MAX_FETCHED_HISTORY_BYTES_PER_ROOM, MAX_STAGED_BYTES_PER_ROOM,
+};
 
 use crate::{
     InvitationBounds,
@@ -54,6 +56,8 @@ pub struct RoomConfig {
     pub event_bytes_per_user_and_day: u64,
     /// Bytes of staged events of one room.
     pub staged_bytes_per_room: u64,
+    /// Bytes of fetched events of one room that are not decided yet.
+    pub fetched_history_bytes_per_room: u64,
 }
 
 impl Default for RoomConfig {
@@ -72,6 +76,7 @@ impl Default for RoomConfig {
             random: || 0,
             event_bytes_per_user_and_day: MAX_EVENT_BYTES_PER_USER_AND_DAY,
             staged_bytes_per_room: MAX_STAGED_BYTES_PER_ROOM,
+            fetched_history_bytes_per_room: MAX_FETCHED_HISTORY_BYTES_PER_ROOM,
         }
     }
 }

@@ -260,6 +260,7 @@ impl Worker {
             LocalCommand::Reconcile(reply) => self.reconcile_extremities(commit, reply).await,
             LocalCommand::Witness(due, reply) => self.witness(due, commit, reply).await,
             LocalCommand::History(events, reply) => self.history(events, commit, reply).await,
+            LocalCommand::WorkOut(reply) => self.history_is_here(commit, reply).await,
             LocalCommand::RestoreUpdates(events, reply) => self.restore_updates(events, commit, reply).await,
         }
     }

@@ -16,6 +16,8 @@ mod disputes;
 mod evicted;
 #[path = "federation/fences.rs"]
 mod fences;
+#[path = "federation/history.rs"]
+mod history;
 #[path = "federation/late_requests.rs"]
 mod late_requests;
 #[path = "federation/latency.rs"]

@@ -331,6 +331,10 @@ pub const MAX_EVENT_BYTES_PER_SERVER_AND_DAY: u64 = 4 * 1024 * 1024 * 1024;
 /// to all servers of its room. A person who types all day sends some 10 MB, a bridge that sends an event of 2 KB five
 /// times a second 860 MB. (`[limits] event_bytes_per_user_and_day`)
 pub const MAX_EVENT_BYTES_PER_USER_AND_DAY: u64 = 1024 * 1024 * 1024;
+/// Bytes on disk of a room's fetched history that is not decided yet, with its index rows: events are requested newest
+/// first and decided oldest first, so all of a history is fetched before its first event is decided. Two million events
+/// of 2 KB fit. A server that invents ancestors fills this much disk for a room that was joined through it.
+pub const MAX_FETCHED_HISTORY_BYTES_PER_ROOM: u64 = 4 * 1024 * 1024 * 1024;
 /// Stripped state events with an invite (T31).
 pub const MAX_STRIPPED_STATE_EVENTS: usize = 100;
 /// Total bytes of these events.

@@ -66,7 +66,7 @@ impl JobHandler for FetchHistory {
 
     fn limits(&self) -> KindLimits {
         KindLimits {
-            // Each holds up to 100 MB of events.
+            // Each holds the events of a response, or of a portion for the worker.
             at_once: 8,
             first_pause: history::TRY_AGAIN_AFTER,
             longest_pause: history::TRY_AGAIN_AFTER,

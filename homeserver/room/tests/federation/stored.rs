@@ -187,9 +187,10 @@ async fn a_room_whose_missing_events_have_arrived_is_loaded_without_reading_it()
     let key = EVENTS.physical(&(&room, &extremities[0]));
     let is_marked = async |store: &weft_store::Store| store.contains(&NOTHING_MISSING, &(&room,)).await.unwrap();
 
-    // The first read is that of the job which fetches the history, the second that of the task which works the text out.
+    // The first read is that of the job, which looks for missing events; the second is that of the task which works the
+    // text out.
     net.network().refuse_history(false);
-    gate.hold_next_scan(key.clone());
+    gate.hold_next_scan(MISSING_EVENTS.physical(&(&room, &extremities[0])));
     b.recover().await.unwrap();
     gate.reached().await;
     assert!(!is_marked(&store).await);

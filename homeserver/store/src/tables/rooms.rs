@@ -84,6 +84,16 @@ crate::tables! {
         "Room, event: events that accepted events or their ancestors reference and that are missing or outliers. Rows exist only if a room is incomplete.";
     NOTHING_MISSING: (OwnedRoomId,) => (), Room, Derived, 0x0121,
         "Incomplete rooms whose last row of MISSING_EVENTS was deleted: all events are here, and the text is not worked out from them yet.";
+    FETCHED_HISTORY: (OwnedRoomId,) => FetchedHistoryRow, Room, Derived, 0x0160,
+        "Rooms whose history is being fetched: the totals of FETCHED_EVENTS. Every change of the four tables below requires the row as it was. What is lost is fetched again.";
+    FETCHED_EVENTS: (OwnedRoomId, OwnedEventId) => FetchedRow, Room, Derived, 0x0161,
+        "Room, event: fetched events, verified, that are not decided yet because their ancestors are not. They are no part of the room.";
+    FETCHED_FOLLOWERS: (OwnedRoomId, OwnedEventId, OwnedEventId) => (), Room, Derived, 0x0162,
+        "Room, event, fetched event: the fetched one waits for the other, which it references and which is not decided.";
+    FETCHED_READY: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x0163,
+        "Room, fetched event: all its prev_events are decided, so that it can be.";
+    WANTED_EVENTS: (OwnedRoomId, OwnedEventId) => (), Room, Derived, 0x0164,
+        "Room, event: events to request from other servers, referenced by missing or fetched events.";
 }
 
 /// A room.
@@ -271,6 +281,41 @@ impl Value for StagedRow {
     }
 }
 
+/// The history of a room that is being fetched.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchedHistoryRow {
+    /// Events in [`FETCHED_EVENTS`].
+    pub events: u64,
+    /// Their bytes, with those of the rows that belong to them.
+    pub bytes: u64,
+    /// The limit of bytes that the history exceeds; it was deleted then.
+    #[serde(default)]
+    pub exceeds: Option<u64>,
+}
+
+/// A fetched event that is not decided yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedRow {
+    /// Whether its content was removed on receipt because its hash was wrong.
+    pub redacted: bool,
+    /// The event in the federation format. Its signatures were checked before it was written.
+    pub json: Bytes,
+}
+
+impl Value for FetchedRow {
+    fn encode(&self) -> Result<Bytes, ValueError> {
+        Ok(RowWriter::new(1).u8(u8::from(self.redacted)).finish(&self.json))
+    }
+
+    fn decode(bytes: Bytes) -> Result<Self, ValueError> {
+        let mut row = RowReader::new(bytes, 1)?;
+        Ok(Self {
+            redacted: row.u8()? != 0,
+            json: row.rest(),
+        })
+    }
+}
+
 /// A user's membership of a room.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MembershipRow {
@@ -326,6 +371,7 @@ crate::json_value!(
     EventGroupRow,
     ChainRow,
     StagedMark,
+    FetchedHistoryRow,
     MembershipRow,
     OutOfBandRow,
     OutOfBandState,
