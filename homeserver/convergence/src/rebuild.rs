@@ -19,8 +19,9 @@ use weft_dag::event_flags;
 use weft_wire::{event_types, update::UpdateContent, witness};
 
 use crate::{
-    admission::{Judgement, Owners, Past, admit_at, read},
+    admission::read,
     rivals::{self, Admitted, Claim, Node, Outcome, Part, graph::Graph},
+    sequence::{Sequence, known_after, known_before},
 };
 
 /// A persisted event of the room.
@@ -89,64 +90,35 @@ pub fn rebuild(events: Vec<PersistedEvent>, ours: Option<&ServerName>) -> Rebuil
 
 /// If no clock is claimed twice: each update is checked against its past only.
 fn without_rivals(nodes: &[Node]) -> Rebuilt {
-    let (mut rebuilt, mut owners) = (Rebuilt::default(), Owners::default());
+    let (mut rebuilt, mut sequence) = (Rebuilt::default(), Sequence::default());
     for node in nodes {
         let known = rebuilt.known_before(nodes, node);
-        let past = Past {
-            vector: &known,
-            owners: &owners,
-        };
-        let judgement = node
-            .claim
-            .as_ref()
-            .map(|claim| admit_at(&claim.update, &claim.sender, &past));
-        let admitted = match judgement {
-            Some(Judgement::Admitted { update, ranges }) => Some(Admitted { update, ranges }),
-            Some(Judgement::NothingNew | Judgement::Inadmissible { .. }) | None => None,
-        };
-        for (claim, client) in node
-            .claim
-            .iter()
-            .zip(&admitted)
-            .flat_map(|(claim, admitted)| admitted.ranges.keys().map(move |client| (claim, *client)))
-        {
-            owners.claim(client, &claim.sender);
-        }
+        let admitted = node.claim.as_ref().and_then(|claim| sequence.admit(claim, &known));
         rebuilt.enter(node, known, admitted);
     }
     rebuilt
 }
 
 impl Rebuilt {
-    /// The state vector before an event: the merge of those after its `prev_events`.
+    /// The state vector before an event.
     fn known_before(&self, nodes: &[Node], node: &Node) -> Arc<StateVector> {
         debug_assert!(self.vectors.len() < nodes.len(), "each event is entered once");
-        let mut vectors = node.after.iter().filter_map(|before| self.vectors.get(*before));
-        let Some((_, first)) = vectors.next() else {
-            return Arc::default();
-        };
-        let mut known = Arc::clone(first);
-        for (_, other) in vectors {
-            if !known.covers(other) {
-                Arc::make_mut(&mut known).merge_max(other);
-            }
-        }
-        known
+        let vectors = node.after.iter().filter_map(|before| self.vectors.get(*before));
+        known_before(vectors.map(|(_, vector)| vector))
     }
 
     /// Enters the next event in the order of the graph, and its update if it stands.
-    fn enter(&mut self, node: &Node, mut known: Arc<StateVector>, admitted: Option<Admitted>) {
-        if let Some((admitted, claim)) = admitted.zip(node.claim.as_ref()) {
-            for (client, (_, to)) in &admitted.ranges {
-                Arc::make_mut(&mut known).raise(*client, *to);
-            }
+    fn enter(&mut self, node: &Node, known: Arc<StateVector>, admitted: Option<Admitted>) {
+        let admitted = admitted.zip(node.claim.as_ref());
+        let after = known_after(known, admitted.as_ref().map(|(admitted, _)| admitted));
+        if let Some((admitted, claim)) = admitted {
             self.updates.push(Standing {
                 event: node.id.clone(),
                 sender: claim.sender.clone(),
                 update: admitted.update,
             });
         }
-        self.vectors.push((node.id.clone(), known));
+        self.vectors.push((node.id.clone(), after));
     }
 }
 
@@ -272,6 +244,7 @@ mod tests {
     use yrs::{Doc, ReadTxn as _, Text as _, Transact as _, updates::decoder::Decode as _};
 
     use super::*;
+    use crate::{sequence::Decision, skeleton::Skeleton};
 
     const WRITERS: [&str; 3] = ["@alice:a.example", "@bob:b.example", "@carol:c.example"];
 
@@ -348,6 +321,54 @@ mod tests {
             .collect()
     }
 
+    /// The text by [`Skeleton`] and [`Sequence`]; `None` if a clock is claimed twice.
+    fn event_by_event(events: &[PersistedEvent]) -> Option<Rebuilt> {
+        let mut graph = Skeleton::default();
+        for event in events {
+            graph.add(event.pdu.event_id().to_owned(), event.flags, event.pdu.prev_events());
+        }
+        let order = graph.in_order().unwrap();
+        let (mut sequence, mut rebuilt) = (Sequence::default(), Rebuilt::default());
+        for (place, id) in order.ids().iter().enumerate() {
+            let event = events.iter().find(|event| event.pdu.event_id() == id).unwrap();
+            let known = known_before(order.prev(place).iter().map(|prev| &rebuilt.vectors[*prev].1));
+            let node = node(event, &HashMap::new());
+            let admitted = match node.claim.as_ref().map(|claim| sequence.next(claim, &known)) {
+                Some(Decision::Stands(admitted)) => Some(admitted),
+                Some(Decision::ClaimedTwice(_)) => return None,
+                Some(Decision::Falls) | None => None,
+            };
+            rebuilt.enter(&node, known, admitted);
+        }
+        let cited = |place: &usize| {
+            (0..order.ids().len())
+                .filter(|other| order.prev(*other).contains(place))
+                .count()
+        };
+        assert!((0..order.ids().len()).all(|place| order.followers(place) == cited(&place)));
+        Some(rebuilt)
+    }
+
+    #[test]
+    fn a_text_with_a_gap_has_no_order() {
+        let mut world = World::public(&RoomVersionId::V12, WRITERS[0], &[(WRITERS[1], 25)]);
+        let lost = world.message(WRITERS[0], "lost").event_id().to_owned();
+        let after = world.message(WRITERS[0], "after").event_id().to_owned();
+        let graph = |without: &EventId, flags: u8| {
+            let mut graph = Skeleton::default();
+            for event in persisted_events(&world) {
+                let flags = if *event.pdu.event_id() == *after { flags } else { 0 };
+                graph.add(event.pdu.event_id().to_owned(), flags, event.pdu.prev_events());
+            }
+            graph.remove(without);
+            graph.in_order().map(|order| order.ids().len())
+        };
+        assert_eq!(graph(&lost, 0), None);
+        assert_eq!(graph(&after, 0), Some(world.order.len() - 1));
+        // Only a refused event references it.
+        assert_eq!(graph(&lost, event_flags::SOFT_FAILED), Some(world.order.len() - 2));
+    }
+
     fn claims(event: &PersistedEvent) -> BTreeMap<u64, (u32, u32)> {
         let content = event.pdu.content_as::<UpdateContent>();
         content
@@ -385,6 +406,34 @@ mod tests {
                         let Some(other) = second.update.ranges().get(&client).copied() else { continue };
                         prop_assert!(apart(range, other) || first.update.encode() == second.update.encode());
                     }
+                }
+            }
+        }
+
+        /// Event by event the text is the same as from all events at once, or a clock is claimed twice.
+        #[test]
+        fn event_by_event_gives_the_same_text(all_sent in prop::collection::vec(sent(), 1..16), distinct in any::<bool>(), swaps in swaps()) {
+            let distinct_client = |(n, sent): (u64, Sent)| Sent { client: n + 1, from: 0, ..sent };
+            let all_sent = match distinct {
+                true => (0..).zip(all_sent).map(distinct_client).collect(),
+                false => all_sent,
+            };
+            let mut events = history(all_sent);
+            for (a, b) in swaps {
+                let (a, b) = (a.index(events.len()), b.index(events.len()));
+                events.swap(a, b);
+            }
+            let whole = rebuild(events.clone(), None);
+            let nodes = nodes(&in_order(followed(events.clone())));
+            match event_by_event(&events) {
+                None => prop_assert!(!distinct && rivals::has_overlaps(&nodes)),
+                Some(other) => {
+                    prop_assert!(!rivals::has_overlaps(&nodes));
+                    prop_assert_eq!(standing(&whole), standing(&other));
+                    let vectors = |rebuilt: &Rebuilt| -> Vec<(OwnedEventId, Vec<u8>)> {
+                        rebuilt.vectors.iter().map(|(event, vector)| (event.clone(), vector.encode())).collect()
+                    };
+                    prop_assert_eq!(vectors(&whole), vectors(&other), "the same order too");
                 }
             }
         }

@@ -10,7 +10,7 @@ pub mod seal;
 mod stored_text;
 
 pub use open_text::{
-    AdmittedUpdate, CopiedPast, EditUpdate, Examined, FoldJob, Folded, OpenText, PointOfText, Replacement,
+    AdmittedUpdate, CopiedPast, EditUpdate, Examined, FoldJob, Folded, GrowingText, OpenText, PointOfText, Replacement,
     ReservedNumbers, RunId, VectorsAfter,
 };
 pub use published::{Published, Readable};

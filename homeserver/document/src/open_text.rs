@@ -34,12 +34,12 @@ pub(crate) use self::held::text_of;
 use self::{
     admitted::parse,
     held::HeldText,
-    replacement::put_claims,
+    replacement::put_authors,
     snapshot::{Stored, StoredSnapshot, Tail},
 };
 pub use self::{
     admitted::{AdmittedUpdate, CopiedPast, EditUpdate},
-    replacement::{Replacement, ReservedNumbers, VectorsAfter},
+    replacement::{GrowingText, Replacement, ReservedNumbers, VectorsAfter},
     snapshot::{FoldJob, Folded, PointOfText, RunId},
 };
 
@@ -398,7 +398,7 @@ impl OpenText {
             self.next_version(batch, room);
         }
         let ranges = update.ranges();
-        put_claims(batch, room, event, sender, &ranges);
+        put_authors(batch, room, event, sender, &ranges);
         for client in ranges.keys() {
             self.owners.claim(*client, sender);
         }

@@ -105,6 +105,11 @@ impl ActiveRoom {
         self.dispute.as_ref().map_or(&[], |dispute| &dispute.row.to_name)
     }
 
+    /// Whether clocks were claimed twice when the text was last worked out.
+    pub(crate) fn has_rivals(&self) -> bool {
+        self.dispute.as_ref().is_some_and(|dispute| dispute.last.is_some())
+    }
+
     /// Records that an event of this turn names these.
     pub(crate) fn note_named(&mut self, batch: &mut Batch, named: &[OwnedEventId]) {
         self.note_again();

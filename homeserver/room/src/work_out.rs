@@ -1,4 +1,4 @@
-//! Working out the text of a document from all events of its room, in a task separate from the worker, which accepts
+//! Working out the text of a document from all events of its room ([`run`]), in a task separate from the worker, which accepts
 //! edits meanwhile: where clocks are claimed twice ([`crate::dispute`]), after the history was fetched
 //! ([`crate::history`]), and after an update that was received redacted was restored ([`crate::pruned`]).
 //!
@@ -8,31 +8,26 @@
 //! meanwhile into it one by one. If another run has begun since, or the room was loaded again, the result is dropped;
 //! the fact that it is due is on disk. Must not decide when it is done.
 
+mod run;
+
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName};
-use tokio::{
-    runtime::{Handle, RuntimeFlavor},
-    time::Instant,
-};
-use weft_convergence::rebuild::{PersistedEvent, Rebuilt, missing, rebuild};
-use weft_dag::{Pdu, RoomVersion};
-use weft_document::{OpenText, PointOfText, Replacement, ReservedNumbers, RunId};
-use weft_ingest::stored::StoredRows;
+use ruma::OwnedEventId;
+use tokio::time::Instant;
+use weft_dag::Pdu;
+use weft_document::{OpenText, RunId};
 use weft_room_api::Unavailable;
-use weft_room_read::damaged;
 use weft_store::Batch;
 
+use self::run::{Outcome, Run};
 use crate::{
     active_room::{ActiveRoom, point},
-    fold::write_portions,
     mailbox::{LocalCommand, LocalReply},
     merge::merge_session::MergeSession,
     pending_commit::PendingCommit,
-    registry::Shared,
     worker::Worker,
 };
 
@@ -72,15 +67,6 @@ pub(crate) struct WorkedOut {
     run: RunId,
     began: Instant,
     result: Result<Outcome, Unavailable>,
-}
-
-/// The result of a run.
-enum Outcome {
-    /// Events are missing, so that the text can't be worked out.
-    Incomplete,
-    /// All events are here, and the room is not a document.
-    NoText,
-    Text(Box<Replacement>),
 }
 
 impl ActiveRoom {
@@ -149,19 +135,15 @@ impl Worker {
             version: active.version.clone(),
             ours: self.shared.identity.server_name().to_owned(),
             numbers: active.document.as_mut().map(OpenText::reserve_numbers),
+            has_rivals: active.has_rivals(),
             since,
         };
         tokio::spawn(async move {
             let result = match run.work_out().await {
-                Ok(Outcome::Text(mut text)) => {
-                    match write_portions(&run.shared, &run.room, &run.id, text.take_ahead()).await {
-                        Ok(true) => Ok(Outcome::Text(text)),
-                        // Another run has begun, or the room was loaded again.
-                        Ok(false) => return,
-                        Err(error) => Err(error),
-                    }
-                }
-                other => other,
+                Ok(Some(outcome)) => Ok(outcome),
+                // Another run has begun, or the room was loaded again.
+                Ok(None) => return,
+                Err(error) => Err(error),
             };
             let Run {
                 id: run, shared, room, ..
@@ -233,57 +215,4 @@ impl UnderWay {
             commit.answer(reply, ());
         }
     }
-}
-
-/// What a run needs.
-struct Run {
-    id: RunId,
-    /// The place of the text in the graph.
-    point: PointOfText,
-    shared: Arc<Shared>,
-    room: OwnedRoomId,
-    version: RoomVersion,
-    ours: OwnedServerName,
-    /// `None` if the room is not a document.
-    numbers: Option<ReservedNumbers>,
-    since: Since,
-}
-
-impl Run {
-    /// From the events that are on disk.
-    async fn work_out(&self) -> Result<Outcome, Unavailable> {
-        let rows = StoredRows::load(&self.shared.reader, &self.room).await?;
-        let (room, version, ours) = (self.room.clone(), self.version.clone(), self.ours.clone());
-        let (since, numbers, point) = (self.since.clone(), self.numbers, self.point.clone());
-        let work = move || {
-            let Some(events) = complete(rows, &version, &since)? else {
-                return Ok(Outcome::Incomplete);
-            };
-            let Some(numbers) = numbers else {
-                return Ok(Outcome::NoText);
-            };
-            let rebuilt: Rebuilt = rebuild(events, Some(&ours));
-            let text = Replacement::new(&room, rebuilt, numbers, point).map_err(|error| damaged(&room, &error))?;
-            Ok(Outcome::Text(Box::new(text)))
-        };
-        // A runtime of one thread, as in tests, is sequential anyway.
-        if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
-            return work();
-        }
-        let worked_out = tokio::task::spawn_blocking(work).await;
-        worked_out.unwrap_or(Err(Unavailable::Interrupted))
-    }
-}
-
-/// The events except those that arrived since; `None` if some are missing.
-fn complete(
-    rows: StoredRows,
-    version: &RoomVersion,
-    since: &Since,
-) -> Result<Option<Vec<PersistedEvent>>, Unavailable> {
-    let mut events: HashMap<OwnedEventId, PersistedEvent> = rows.read(version)?;
-    let since = since.lock();
-    events.retain(|id, _| !since.contains(id));
-    drop(since);
-    Ok(missing(&events).is_empty().then(|| events.into_values().collect()))
 }

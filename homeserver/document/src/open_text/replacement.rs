@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use ruma::{OwnedEventId, RoomId};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId};
 use weft_convergence::{
     admission::Owners,
     rebuild::{Rebuilt, Standing},
@@ -44,8 +44,20 @@ pub struct ReservedNumbers {
     group: u64,
 }
 
-/// The state vector after each event, and the group that holds it.
-pub type VectorsAfter = HashMap<OwnedEventId, (Arc<StateVector>, u64)>;
+/// The state vectors after the events of a text that was worked out.
+#[derive(Debug)]
+pub enum VectorsAfter {
+    /// In memory, with the group of each; their rows are in the batch that names them.
+    Here(HashMap<OwnedEventId, (Arc<StateVector>, u64)>),
+    /// On disk. These are the events of the text, by id.
+    Written(Vec<OwnedEventId>),
+}
+
+impl Default for VectorsAfter {
+    fn default() -> Self {
+        Self::Here(HashMap::new())
+    }
+}
 
 /// See the module.
 pub struct Replacement {
@@ -72,54 +84,20 @@ impl Replacement {
         numbers: ReservedNumbers,
         point: PointOfText,
     ) -> Result<Self, ApplyError> {
-        let mut rows = Batch::new();
-        rows.delete_range(&CLAIMS, &(room,));
-        rows.delete_range(&CLIENT_OWNERS, &(room,));
-        rows.delete_range(&SNAPSHOT_TAIL, &(room,));
-        // Every event that has a vector gets another one.
-        rows.delete_before(&VECTORS, &(room,), &(room, numbers.group));
-        let (mut text, mut owners, mut sealed) = (Document::new(), Owners::default(), StateVector::new());
+        let mut growing = GrowingText::new(room, numbers);
+        growing.rows.delete_range(&CLAIMS, &(room,));
         for standing in std::mem::take(&mut rebuilt.updates) {
-            text.apply(&standing.update)?;
-            enter(&mut rows, room, &standing, &mut owners, &mut sealed);
+            growing.text.apply(&standing.update)?;
+            growing.enter(&standing);
+            put_claims(&mut growing.rows, room, &standing.event, &standing.update.ranges());
         }
-        text.compact();
-        let mut groups = Groups::new(room, numbers.group);
         let mut vectors = HashMap::with_capacity(rebuilt.vectors.len());
         for (event, vector) in std::mem::take(&mut rebuilt.vectors) {
-            let group = groups.of(&vector);
-            rows.put(&EVENT_VECTOR, &(room, &event), &group.id);
+            let group = growing.groups.of(&vector);
+            growing.rows.put(&EVENT_VECTOR, &(room, &event), &group.id);
             vectors.insert(event, (vector, group.id));
         }
-        let current = groups.of(&Arc::new(sealed.clone()));
-        rows.put(&CURRENT_VECTOR, &(room,), &current.id);
-        let group = VectorGroup {
-            id: Some(current.id),
-            hops: current.hops,
-        };
-        let mut ahead = groups.finish();
-        let encoded = Bytes::from(text.encode());
-        let parts = parts_of(room, numbers.generation, &encoded);
-        let snapshot = NewSnapshot {
-            generation: numbers.generation,
-            parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
-            bytes: encoded.len(),
-            checkpoint_after: u64::MAX,
-            checkpoint: None,
-        };
-        ahead.extend(parts);
-        Ok(Self {
-            decided: rebuilt,
-            ahead,
-            rows,
-            text,
-            owners,
-            sealed,
-            group,
-            vectors,
-            snapshot,
-            point,
-        })
+        Ok(growing.finish(rebuilt, VectorsAfter::Here(vectors), point))
     }
 
     /// The rows to write ahead, in portions.
@@ -128,44 +106,183 @@ impl Replacement {
     }
 }
 
-/// The rows of an update that stands.
-fn enter(batch: &mut Batch, room: &RoomId, standing: &Standing, owners: &mut Owners, sealed: &mut StateVector) {
-    let Standing { event, sender, update } = standing;
-    put_claims(batch, room, event, sender, &update.ranges());
-    for (client, (_, to)) in update.ranges() {
-        owners.claim(client, sender);
-        sealed.raise(client, to);
+/// A text that is worked out event by event. What was taken is written ahead, so that memory has the text and not its
+/// events.
+///
+/// The rows of claims and vectors replace those of the text that is in use. That is no harm while it is: a vector says
+/// more about an event than that text has, at most, and such updates wait for the replacement.
+pub struct GrowingText {
+    room: OwnedRoomId,
+    numbers: ReservedNumbers,
+    /// The batch that names what was written ahead.
+    rows: Batch,
+    text: Document,
+    owners: Owners,
+    sealed: StateVector,
+    groups: Groups,
+}
+
+impl GrowingText {
+    /// An empty text.
+    #[must_use]
+    pub fn new(room: &RoomId, numbers: ReservedNumbers) -> Self {
+        let mut rows = Batch::new();
+        rows.delete_range(&CLIENT_OWNERS, &(room,));
+        rows.delete_range(&SNAPSHOT_TAIL, &(room,));
+        // Every event that has a vector gets another one.
+        rows.delete_before(&VECTORS, &(room,), &(room, numbers.group));
+        Self {
+            room: room.to_owned(),
+            numbers,
+            rows,
+            text: Document::new(),
+            owners: Owners::default(),
+            sealed: StateVector::new(),
+            groups: Groups::new(room, numbers.group),
+        }
+    }
+
+    /// Removes the claims of the text before, first of all rows that are written ahead.
+    pub fn begin(&mut self) {
+        self.groups.portion.delete_range(&CLAIMS, &(&self.room,));
+    }
+
+    /// The next event in the order of the graph, with the state vector after it, and its update if it stands.
+    ///
+    /// # Errors
+    /// The update can't be applied.
+    pub fn take(
+        &mut self,
+        event: &ruma::EventId,
+        after: &Arc<StateVector>,
+        standing: Option<&Standing>,
+    ) -> Result<(), ApplyError> {
+        let group = self.groups.of(after);
+        let mut rows = 1;
+        self.groups.portion.put(&EVENT_VECTOR, &(&self.room, event), &group.id);
+        if let Some(standing) = standing {
+            self.text.apply(&standing.update)?;
+            self.enter(standing);
+            let ranges = standing.update.ranges();
+            put_claims(&mut self.groups.portion, &self.room, event, &ranges);
+            rows += ranges.len();
+        }
+        self.groups.count(rows);
+        Ok(())
+    }
+
+    /// The rows so far that are to be written ahead.
+    pub fn take_ahead(&mut self) -> Vec<Batch> {
+        std::mem::take(&mut self.groups.portions)
+    }
+
+    /// The numbers that this text did not use, for another one.
+    #[must_use]
+    pub fn into_numbers(self) -> ReservedNumbers {
+        ReservedNumbers {
+            group: self.groups.next,
+            ..self.numbers
+        }
+    }
+
+    /// The text of all events that were taken, which are `events`; `point` is its place in the graph.
+    #[must_use]
+    pub fn into_replacement(self, point: PointOfText, mut events: Vec<OwnedEventId>) -> Replacement {
+        events.sort_unstable();
+        self.finish(Rebuilt::default(), VectorsAfter::Written(events), point)
+    }
+
+    /// The owners and the clocks of an update that stands.
+    fn enter(&mut self, standing: &Standing) {
+        let Standing { event, sender, update } = standing;
+        for (client, (from, to)) in update.ranges() {
+            put_owner(&mut self.rows, &self.room, event, sender, (client, from));
+            self.owners.claim(client, sender);
+            self.sealed.raise(client, to);
+        }
+    }
+
+    fn finish(mut self, decided: Rebuilt, vectors: VectorsAfter, point: PointOfText) -> Replacement {
+        self.text.compact();
+        let (room, generation) = (&self.room, self.numbers.generation);
+        let current = self.groups.of(&Arc::new(self.sealed.clone()));
+        self.rows.put(&CURRENT_VECTOR, &(room,), &current.id);
+        let group = VectorGroup {
+            id: Some(current.id),
+            hops: current.hops,
+        };
+        let mut ahead = self.groups.finish();
+        let encoded = Bytes::from(self.text.encode());
+        let parts = parts_of(room, generation, &encoded);
+        let snapshot = NewSnapshot {
+            generation,
+            parts: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+            bytes: encoded.len(),
+            checkpoint_after: u64::MAX,
+            checkpoint: None,
+        };
+        ahead.extend(parts);
+        Replacement {
+            decided,
+            ahead,
+            rows: self.rows,
+            text: self.text,
+            owners: self.owners,
+            sealed: self.sealed,
+            group,
+            vectors,
+            snapshot,
+            point,
+        }
     }
 }
 
-/// The rows that say who wrote these blocks.
-pub(super) fn put_claims(
-    batch: &mut Batch,
-    room: &RoomId,
-    event: &ruma::EventId,
-    sender: &ruma::UserId,
-    ranges: &BTreeMap<ClientId, (u32, u32)>,
-) {
+/// The rows that say which event has these blocks.
+fn put_claims(batch: &mut Batch, room: &RoomId, event: &ruma::EventId, ranges: &BTreeMap<ClientId, (u32, u32)>) {
     for (client, (from, to)) in ranges {
         let row = ClaimRow {
             to: *to,
             event: event.to_owned(),
         };
         batch.put(&CLAIMS, &(room, client.get(), *from), &row);
-        if *from == 0 {
-            let owner = ClientOwner {
-                user: sender.to_owned(),
-                event: event.to_owned(),
-            };
-            batch.put(&CLIENT_OWNERS, &(room, client.get()), &owner);
-        }
+    }
+}
+
+/// The row that says who uses a client id, if these are its first blocks.
+fn put_owner(
+    batch: &mut Batch,
+    room: &RoomId,
+    event: &ruma::EventId,
+    sender: &ruma::UserId,
+    (client, from): (ClientId, u32),
+) {
+    if from == 0 {
+        let owner = ClientOwner {
+            user: sender.to_owned(),
+            event: event.to_owned(),
+        };
+        batch.put(&CLIENT_OWNERS, &(room, client.get()), &owner);
+    }
+}
+
+/// The rows that say who wrote these blocks.
+pub(super) fn put_authors(
+    batch: &mut Batch,
+    room: &RoomId,
+    event: &ruma::EventId,
+    sender: &ruma::UserId,
+    ranges: &BTreeMap<ClientId, (u32, u32)>,
+) {
+    put_claims(batch, room, event, ranges);
+    for (client, (from, _)) in ranges {
+        put_owner(batch, room, event, sender, (*client, *from));
     }
 }
 
 /// The groups of the vectors: consecutive events with the same vector share one; a larger vector is stored as a
 /// difference from it.
-struct Groups<'a> {
-    room: &'a RoomId,
+struct Groups {
+    room: OwnedRoomId,
     next: u64,
     last: Option<(Arc<StateVector>, Numbered)>,
     portions: Vec<Batch>,
@@ -179,10 +296,10 @@ struct Numbered {
     hops: u8,
 }
 
-impl<'a> Groups<'a> {
-    fn new(room: &'a RoomId, first: u64) -> Self {
+impl Groups {
+    fn new(room: &RoomId, first: u64) -> Self {
         Self {
-            room,
+            room: room.to_owned(),
             next: first,
             last: None,
             portions: Vec::new(),
@@ -208,14 +325,19 @@ impl<'a> Groups<'a> {
     fn write(&mut self, row: &VectorRow) -> Numbered {
         let id = self.next;
         self.next += 1;
-        self.portion.put(&VECTORS, &(self.room, id), row);
+        self.portion.put(&VECTORS, &(&self.room, id), row);
         // A vector without a parent has many clients.
-        self.rows += 1 + row.clients.len() / 16;
+        self.count(1 + row.clients.len() / 16);
+        Numbered { id, hops: row.hops }
+    }
+
+    /// Counts rows of the portion, and ends it if it is long enough.
+    fn count(&mut self, rows: usize) {
+        self.rows += rows;
         if self.rows >= ROWS_PER_PORTION {
             self.rows = 0;
             self.portions.push(std::mem::take(&mut self.portion));
         }
-        Numbered { id, hops: row.hops }
     }
 
     fn finish(mut self) -> Vec<Batch> {
@@ -324,6 +446,9 @@ mod tests {
         let (_, vectors) = text.replace(&mut batch, &room, replacement).unwrap();
         // One small row an event, and a few more.
         assert!(batch.len() <= events.len() + 15, "{}", batch.len());
+        let VectorsAfter::Here(vectors) = vectors else {
+            panic!("the vectors are not written ahead");
+        };
         let last = &vectors[&events[4_999]];
         assert_eq!(last.0, vector(&[(1, 5_000)]));
     }

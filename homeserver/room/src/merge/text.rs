@@ -34,14 +34,17 @@ pub(super) struct Vectors {
 }
 
 impl Vectors {
-    fn has(&self, id: &EventId) -> bool {
-        self.of.contains_key(id) || self.of_replacement.contains_key(id)
-    }
-
     fn get(&self, id: &EventId) -> Option<(StateVector, u64)> {
-        let replaced = |(vector, group): &(Arc<StateVector>, u64)| (StateVector::clone(vector), *group);
-        let of = self.of.get(id).cloned();
-        of.or_else(|| self.of_replacement.get(id).map(replaced))
+        if let Some(known) = self.of.get(id) {
+            return Some(known.clone());
+        }
+        match &self.of_replacement {
+            VectorsAfter::Here(vectors) => {
+                let (vector, group) = vectors.get(id)?;
+                Some((StateVector::clone(vector), *group))
+            }
+            VectorsAfter::Written(_) => None,
+        }
     }
 }
 
@@ -143,6 +146,13 @@ impl MergeSession<'_> {
             return Ok(false);
         };
         let merged = document.past().vector;
+        let is_ahead = ranges.iter().any(|(client, (from, _))| merged.get(*client) < *from);
+        if is_ahead || !merged.covers(&update.needs()) {
+            // The vectors of a text that is being worked out are on disk, and this text has less: the resident server
+            // left something out. The update is applied to the text that replaces this one.
+            self.tally.note("updates that wait for the text", &pdu.event_id());
+            return Ok(false);
+        }
         if ranges.iter().any(|(client, (from, _))| merged.get(*client) > *from) {
             self.note_conflicting_claim(pdu);
             return Ok(false);
@@ -221,7 +231,7 @@ impl MergeSession<'_> {
         // Live clients have these, or load the document again.
         let edits = self.commit.edits.len();
         for pdu in meanwhile {
-            if !self.vectors.has(pdu.event_id()) {
+            if !self.is_taken(pdu.event_id()) {
                 self.take_update(pdu).await?;
             }
         }
@@ -231,6 +241,16 @@ impl MergeSession<'_> {
             self.commit.reload = true;
         }
         Ok(())
+    }
+
+    /// Whether an event is part of the text that replaced another one in this turn, or was applied to it since. Its vector
+    /// does not show that: an event that brought nothing shares the vector of the event before it.
+    fn is_taken(&self, id: &EventId) -> bool {
+        self.vectors.of.contains_key(id)
+            || match &self.vectors.of_replacement {
+                VectorsAfter::Here(vectors) => vectors.contains_key(id),
+                VectorsAfter::Written(events) => events.binary_search_by(|event| (**event).cmp(id)).is_ok(),
+            }
     }
 
     // --- State vectors of events ---------------------------------------------------------------------------------
