@@ -103,6 +103,7 @@ impl LocalCommand {
             Self::Reconcile(_) => "reconcile",
             Self::Witness(..) => "witness",
             Self::History(..) => "history",
+            Self::WorkOut(_) => "work_out",
             Self::RestoreUpdates(..) => "restore_updates",
         }
     }

@@ -36,6 +36,7 @@ pub struct Gate {
     largest_batch: AtomicUsize,
     keys_read: AtomicUsize,
     rows_scanned: AtomicUsize,
+    largest_read: AtomicUsize,
 }
 
 impl Default for Gate {
@@ -49,6 +50,7 @@ impl Default for Gate {
             largest_batch: AtomicUsize::new(0),
             keys_read: AtomicUsize::new(0),
             rows_scanned: AtomicUsize::new(0),
+            largest_read: AtomicUsize::new(0),
         }
     }
 }
@@ -105,6 +107,16 @@ impl Gate {
         self.keys_read.load(Ordering::Relaxed)
     }
 
+    /// The bytes of the values that one call returned, at most.
+    pub fn largest_read(&self) -> usize {
+        self.largest_read.load(Ordering::Relaxed)
+    }
+
+    fn note_read<'a>(&self, values: impl Iterator<Item = &'a Bytes>) {
+        self.largest_read
+            .fetch_max(values.map(Bytes::len).sum(), Ordering::Relaxed);
+    }
+
     async fn pass(&self, is_empty: bool, is_scan: bool, reads: impl FnOnce(&Bytes) -> bool) {
         let is_held = |held: &mut (Bytes, Held)| {
             let is_kind = match held.1 {
@@ -157,6 +169,7 @@ impl Engine for GatedEngine {
         for key in keys {
             values.push(self.get(key).await?);
         }
+        self.gate.note_read(values.iter().flatten());
         Ok(values)
     }
 
@@ -166,6 +179,7 @@ impl Engine for GatedEngine {
         if self.gate.records_scans.load(Ordering::Relaxed) {
             self.gate.scans.lock().unwrap().push(range.clone());
         }
+        self.gate.note_read(rows.iter().map(|(_, value)| value));
         self.gate.pass(rows.is_empty(), true, |held| holds(&range, held)).await;
         Ok(rows)
     }

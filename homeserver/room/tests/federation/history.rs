@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -18,7 +18,7 @@ use ruma::{
 use serde_json::{Value, json};
 use weft_clock::testing::RuntimeClock;
 use weft_dag::{
-    Draft, Placement, RoomVersion, Signer, StateView, Unchecked, Verified,
+    Draft, Pdu, Placement, RoomVersion, Signer, StateView, Unchecked, Verified,
     testing::{self, World},
 };
 use weft_room::{RoomConfig, Rooms};
@@ -26,16 +26,15 @@ use weft_room_api::{Identity, JoinedRoom, PeerError, Peers, Ports, StateIds, tes
 use weft_store::{
     Store,
     memory::{MemoryDisk, MemoryEngine, Tail},
+    tables::documents::EVENT_VECTOR,
     tables::rooms::{EVENTS, FETCHED_EVENTS, FETCHED_FOLLOWERS, FETCHED_HISTORY, FETCHED_READY, WANTED_EVENTS},
 };
 use weft_wire::update::UpdateContent;
 use yrs::{Doc, ReadTxn as _, StateVector, Text as _, Transact as _};
 
-use super::{
-    ALICE, BOB, CAROL,
-    gate::{Gate, GatedEngine},
-    net::{read, user},
-};
+use weft_testkit::{Gate, GatedEngine, text_of, user};
+
+use super::{ALICE, BOB, CAROL};
 
 const A: &str = "a.example";
 const C: &str = "c.example";
@@ -67,6 +66,8 @@ struct Source {
     conduct: Mutex<BTreeMap<OwnedServerName, Conduct>>,
     requests: AtomicU64,
     returned: Mutex<BTreeMap<OwnedEventId, usize>>,
+    /// Returned events, while anything holds them, and the largest number of them at a request.
+    held: Mutex<(Vec<Weak<Pdu>>, usize)>,
 }
 
 impl Source {
@@ -90,6 +91,7 @@ impl Source {
             conduct: Mutex::default(),
             requests: AtomicU64::new(0),
             returned: Mutex::default(),
+            held: Mutex::default(),
         }
     }
 
@@ -221,7 +223,16 @@ impl Source {
         }
         let unchecked = Unchecked::parse(&json.to_string(), &self.version).unwrap();
         let keys = testing::verify_keys(unchecked.needed_keys().into_keys());
-        unchecked.verify(&keys).ok()
+        let event = unchecked.verify(&keys).ok()?;
+        self.held.lock().unwrap().0.push(Arc::downgrade(event.pdu()));
+        Some(event)
+    }
+
+    /// Counts the events of earlier responses that are still in memory.
+    fn count_held(&self) {
+        let mut held = self.held.lock().unwrap();
+        held.0.retain(|event| event.strong_count() > 0);
+        held.1 = held.1.max(held.0.len());
     }
 }
 
@@ -277,6 +288,7 @@ impl Peers for SourcePeers {
         limit: usize,
     ) -> Result<Vec<Verified>, PeerError> {
         let conduct = self.0.asked(from)?;
+        self.0.count_held();
         let (mut queue, mut seen) = (VecDeque::from(before.to_vec()), BTreeSet::new());
         let mut answer = Vec::new();
         while let Some(id) = queue.pop_front().filter(|_| answer.len() < limit) {
@@ -394,8 +406,8 @@ impl Joiner {
         let last = [source.last()];
         let of_events = self.rooms.reader().content_of_events(room, &last).await.unwrap();
         let now = self.rooms.content(room, None).await.unwrap();
-        assert_eq!(read(&of_events), read(&source.whole_text()));
-        assert_eq!(read(&now), read(&source.whole_text()));
+        assert_eq!(text_of(&of_events), text_of(&source.whole_text()));
+        assert_eq!(text_of(&now), text_of(&source.whole_text()));
         self.assert_no_rows(room).await;
         assert_eq!(self.waiting(room).await, 0);
     }
@@ -418,7 +430,7 @@ impl Joiner {
 /// Events of the long history: `make backfill EVENTS=60000` has more.
 fn long() -> usize {
     let given = std::env::var("WEFT_HISTORY_EVENTS");
-    given.map_or(2_000, |given| given.parse().unwrap())
+    given.map_or(3_000, |given| given.parse().unwrap())
 }
 
 #[tokio::test(start_paused = true)]
@@ -432,8 +444,15 @@ async fn a_long_history_is_fetched_once_and_verified() {
     joiner.assert_whole(&source).await;
     let most = source.returned.lock().unwrap().values().copied().max();
     assert_eq!(most, Some(1), "each event is returned once");
-    let largest = joiner.gate.largest_batch();
-    assert!(largest < 2 * 1024 * 1024, "a batch has {largest} bytes");
+    let held = source.held.lock().unwrap().1;
+    assert!(held <= 100, "{held} events of earlier responses are in memory");
+    let whole: usize = source.events.values().map(|event| event.pdu().json().len()).sum();
+    let (written, read) = (joiner.gate.largest_batch(), joiner.gate.largest_read());
+    assert!(
+        written < whole / 2,
+        "a batch has {written} bytes, the history has {whole}"
+    );
+    assert!(read < whole / 2, "a read has {read} bytes, the history has {whole}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -554,14 +573,61 @@ async fn events_beside_a_gap_are_decided() {
     assert_eq!(joiner.waiting(room).await, 22);
     let text = joiner.rooms.content(room, None).await.unwrap();
     assert_eq!(
-        read(&text),
-        read(&source.whole_text()),
+        text_of(&text),
+        text_of(&source.whole_text()),
         "the text of the resident server stays"
     );
     let joiner = joiner.restart(&source).await;
     source.conduct(C, Conduct::default());
     joiner.until_whole(room).await;
     joiner.assert_whole(&source).await;
+}
+
+/// The resident server's snapshot lacks most of the text. While the text is worked out, an update on what is lacking
+/// arrives: it is part of the new text, and no error of the old one.
+#[tokio::test(start_paused = true)]
+async fn an_update_on_text_that_the_snapshot_lacks_is_in_the_new_text() {
+    let mut source = Source::new();
+    source.type_on(50);
+    let snapshot = source.whole_text();
+    source.type_on(550);
+    let (fork, mut last) = (source.last(), source.last());
+    for number in 0..400 {
+        last = source.message(&[last], &number.to_string());
+    }
+    let joined = JoinedRoom {
+        snapshot: Some(snapshot.into()),
+        ..source.join()
+    };
+    let beside = source.update(std::slice::from_ref(&fork));
+    let event = source.events[&beside].clone();
+    source.order.retain(|id| *id != beside);
+    let source = Arc::new(source);
+    let joiner = Joiner::join(&source, joined).await;
+    let (room, gate) = (&source.room, &joiner.gate);
+    // Held at the last portion of the text, after reads for the decision about the newest event and for the graph.
+    gate.hold_next_read(EVENTS.physical(&(room, &last)));
+    gate.reached().await;
+    while !joiner.store.contains(&EVENT_VECTOR, &(room, &fork)).await.unwrap() {
+        gate.hold_next_read(EVENTS.physical(&(room, &last)));
+        gate.open();
+        gate.reached().await;
+    }
+    let origin = ServerName::parse(A).unwrap();
+    joiner.rooms.receive(&origin, vec![event]).await.unwrap();
+    joiner
+        .until("the update is here", async || joiner.has(room, &beside).await)
+        .await;
+    let text = text_of(&joiner.rooms.content(room, None).await.unwrap());
+    assert_eq!(text.len(), 50);
+    gate.open();
+    joiner.until_whole(room).await;
+    let now = joiner.rooms.content(room, None).await.unwrap();
+    assert!(
+        text_of(&now) == text_of(&source.whole_text()),
+        "the update is not in the new text"
+    );
+    joiner.assert_no_rows(room).await;
 }
 
 /// A response with events that nobody references does not fill the disk.
@@ -609,8 +675,8 @@ async fn a_history_above_the_limit_of_bytes_is_not_kept() {
     joiner.assert_no_rows(&room).await;
     let text = joiner.rooms.content(&room, None).await.unwrap();
     assert_eq!(
-        read(&text),
-        read(&source.whole_text()),
+        text_of(&text),
+        text_of(&source.whole_text()),
         "the text of the resident server stays"
     );
     assert!(!joiner.has(&room, &source.order[0]).await);
