@@ -601,7 +601,15 @@ impl<'a> MergeSession<'a> {
 
     /// Reads which states are after the forward extremities that were there when the room was loaded.
     async fn read_states_of_extremities(&mut self) -> Result<(), Unavailable> {
-        let unread = self.active.extremities.unread();
+        let mut unread = self.active.extremities.unread();
+        unread.retain(|id| match self.ahead.groups(id) {
+            Some(row) => {
+                let after = StateAfter::read(row.map(|row| row.after));
+                self.active.extremities.note_state(id, after);
+                false
+            }
+            None => true,
+        });
         for ids in unread.chunks(AT_ONCE) {
             let keys = ids.iter().map(|id| (&self.active.id, id));
             let rows = self.reader.store().get_many(&EVENT_GROUP, keys).await?;
