@@ -5,12 +5,13 @@ use std::{
     collections::HashMap,
     process::Stdio,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use anyhow::{Context as _, Result, anyhow};
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -55,7 +56,7 @@ impl Process {
                 deliver(&answers, &line);
             }
             // Dropping the senders fails all pending calls.
-            answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            answers.lock().clear();
         });
         Ok(Self {
             input,
@@ -72,10 +73,7 @@ impl Process {
     pub async fn call(&self, mut request: Value) -> Result<Value> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
-        self.waiting
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, sender);
+        self.waiting.lock().insert(id, sender);
         if let Some(fields) = request.as_object_mut() {
             fields.insert("id".to_owned(), json!(id));
         }
@@ -95,7 +93,7 @@ fn deliver(waiting: &Waiting, line: &str) {
     let Some(id) = answer.get("id").and_then(Value::as_u64) else {
         return;
     };
-    let Some(sender) = waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id) else {
+    let Some(sender) = waiting.lock().remove(&id) else {
         return;
     };
     let result = match answer.get("error") {

@@ -9,7 +9,7 @@ use std::{
     fs,
     net::{SocketAddr, TcpListener},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -23,6 +23,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use axum_server::{Handle, tls_rustls::RustlsConfig};
+use parking_lot::Mutex;
 use reqwest::Method;
 use ruma::{
     CanonicalJsonObject, OwnedServerName, RoomVersionId, ServerName,
@@ -183,7 +184,7 @@ impl MaliciousServer {
 
     /// Handles requests with this path prefix from now on. The last matching handler is used.
     pub fn answers(&self, path: &str, answer: impl Fn(&RecordedRequest) -> Response + Send + Sync + 'static) {
-        let mut answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.shared.answers.lock();
         answers.push((path.to_owned(), Arc::new(answer)));
     }
 
@@ -194,7 +195,7 @@ impl MaliciousServer {
 
     /// Removes the handlers of this path prefix.
     pub fn answers_no_more(&self, path: &str) {
-        let mut answers = self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.shared.answers.lock();
         answers.retain(|(known, _)| known != path);
     }
 
@@ -231,7 +232,7 @@ impl MaliciousServer {
     /// All recorded requests with this path prefix, in order.
     #[must_use]
     pub fn asked(&self, path: &str) -> Vec<RecordedRequest> {
-        let asked = self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = self.shared.asked.lock();
         asked
             .iter()
             .filter(|asked| asked.path.starts_with(path))
@@ -241,7 +242,7 @@ impl MaliciousServer {
 
     /// Discards the recorded requests.
     pub fn forget(&self) {
-        self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.shared.asked.lock().clear();
     }
 
     /// Waits until a request with this path prefix that satisfies `is_it` is recorded.
@@ -464,7 +465,7 @@ async fn respond(shared: Arc<Shared>, request: axum::http::Request<Body>) -> Res
     let body = axum::body::to_bytes(body, MAX_BODY).await.unwrap_or_default();
     let asked = record(&parts.method, &parts.uri, &parts.headers, &body);
     let found = {
-        let answers = shared.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let answers = shared.answers.lock();
         let fits = answers.iter().rev().find(|(path, _)| asked.path.starts_with(path));
         fits.map(|(_, answer)| Arc::clone(answer))
     };
@@ -477,7 +478,7 @@ async fn respond(shared: Arc<Shared>, request: axum::http::Request<Body>) -> Res
         },
         |answer| answer(&asked),
     );
-    shared.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+    shared.asked.lock().push(asked);
     shared.count.send_modify(|count| *count += 1);
     reply
 }

@@ -2,15 +2,12 @@
 //!
 //! Must not follow redirects, use a proxy, or send a request whose path differs from the one that was signed.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use ruma::{
     OwnedServerName, ServerName,
     api::{
@@ -413,8 +410,8 @@ impl Client {
         Ok(connection)
     }
 
-    fn connections(&self) -> std::sync::MutexGuard<'_, HashMap<OwnedServerName, Connection>> {
-        self.inner.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    fn connections(&self) -> parking_lot::MutexGuard<'_, HashMap<OwnedServerName, Connection>> {
+        self.inner.connections.lock()
     }
 
     /// Builds the HTTP client of one destination. Its addresses are pinned, so that the connection goes to the

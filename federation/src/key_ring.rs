@@ -9,9 +9,10 @@ use std::{
     fs,
     io::Write,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
 };
 
+use parking_lot::RwLock;
 use rand::{TryRng, rngs::SysRng};
 use ruma::{
     CanonicalJsonObject, CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedServerName, ServerName,
@@ -148,7 +149,7 @@ impl KeyRing {
     /// The current key. Get it for each signature: keys rotate.
     #[must_use]
     pub fn signer(&self) -> Arc<Signer> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner).current)
+        Arc::clone(&self.keys.read().current)
     }
 
     /// Generates a new current key and marks the previous one as expired at `now`. The file is written before the new
@@ -158,7 +159,7 @@ impl KeyRing {
     /// When the file can't be written: the old key then stays current.
     pub fn rotate(&self, now: MilliSecondsSinceUnixEpoch) -> Result<(), KeyRingError> {
         let (current, seed_line) = new_key(&self.server_name)?;
-        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.write();
         let mut old = keys.old.clone();
         old.insert(
             keys.current.key_id(),
@@ -182,7 +183,7 @@ impl KeyRing {
     /// All our keys in the form that other servers use: to check our own events when other servers return them.
     #[must_use]
     pub fn verify_keys(&self) -> VerifyKeys {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.keys.read();
         let mut all = VerifyKeys::new();
         let for_ever = KeyValidity::ValidUntil(MilliSecondsSinceUnixEpoch(ruma::UInt::MAX));
         if let Ok(key) = VerifyKey::new(&keys.current.public_key(), for_ever) {
@@ -201,7 +202,7 @@ impl KeyRing {
     /// # Errors
     /// Never for a valid key ring; signing is fallible by its type.
     pub fn published(&self, now: MilliSecondsSinceUnixEpoch) -> Result<CanonicalJsonObject, SignerError> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.keys.read();
         let current = [(
             keys.current.key_id(),
             object([("key", base64(&keys.current.public_key()).into())]).into(),
@@ -225,7 +226,7 @@ impl KeyRing {
     }
 
     fn save(&self) -> Result<(), KeyRingError> {
-        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        let keys = self.keys.read();
         self.path
             .as_deref()
             .map_or(Ok(()), |path| write_private(path, &to_text(&keys)))

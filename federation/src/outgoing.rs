@@ -8,11 +8,12 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     num::NonZeroU32,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{OwnedServerName, OwnedUserId, ServerName};
 use weft_budget::{Budget, KeyedBudget, KeyedShare};
 use weft_wire::limits;
@@ -166,7 +167,7 @@ impl Outgoing {
     }
 
     fn unreachable(&self) -> MutexGuard<'_, HashMap<OwnedServerName, Instant>> {
-        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unreachable.lock()
     }
 }
 

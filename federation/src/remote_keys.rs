@@ -5,11 +5,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
+use parking_lot::{Mutex, RwLock};
 use ruma::{CanonicalJsonObject, MilliSecondsSinceUnixEpoch, OwnedServerName, ServerName};
 use weft_dag::VerifyKeys;
 use weft_wire::limits;
@@ -303,7 +304,7 @@ impl RemoteKeys {
     }
 
     fn server(&self, name: &ServerName) -> Arc<Server> {
-        let mut servers = self.inner.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut servers = self.inner.servers.lock();
         if servers.len() >= limits::MAX_REMEMBERED_SERVERS && !servers.contains_key(name) {
             // Entries in use stay: their pauses protect other servers.
             servers.retain(|_, server| Arc::strong_count(server) > 1 || server.known().is_some());
@@ -434,7 +435,7 @@ impl Fetching {
 
 impl Server {
     fn known(&self) -> Option<Arc<Known>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.read().clone()
     }
 
     fn covering(&self, need: &Need<'_>) -> Option<Arc<Known>> {
@@ -449,6 +450,6 @@ impl Server {
 
     fn set(&self, stored: StoredKeys) {
         let verify = stored.verify_keys();
-        *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(Known { stored, verify }));
+        *self.known.write() = Some(Arc::new(Known { stored, verify }));
     }
 }

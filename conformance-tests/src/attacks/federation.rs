@@ -1,11 +1,7 @@
 //! Attacks by a malicious server, and by unauthenticated clients whose requests name it: T124, T127, T128, T136. One
 //! function is one round; [`ByServer`] repeats a round until it is stopped. Must not decide whether the server passes.
 
-use std::{
-    fmt::Write as _,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
 use axum::{
@@ -14,6 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, join_all};
+use parking_lot::Mutex;
 use reqwest::Method;
 use ruma::RoomVersionId;
 use serde_json::{Value, json};
@@ -221,7 +218,7 @@ pub fn serve_long_join(
     event_bytes: usize,
     bytes: usize,
 ) -> Result<()> {
-    let room = room.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let room = room.lock().clone();
     let state = room.state_events();
     let sender = malicious.user("mallory");
     let content = json!({ "topic": "x".repeat(event_bytes) });

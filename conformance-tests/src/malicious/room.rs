@@ -7,11 +7,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
 use anyhow::{Context as _, Result, bail};
 use axum::http::StatusCode;
+use parking_lot::Mutex;
 use reqwest::Method;
 use ruma::{OwnedUserId, RoomVersionId, events::TimelineEventType, state_res::auth_types_for_event};
 use serde_json::{Value, json, value::to_raw_value};
@@ -395,7 +396,7 @@ impl MaliciousServer {
     ) {
         let room = Arc::clone(room);
         self.answers(&format!("/_matrix/federation/{path}"), move |asked| {
-            let mut room = room.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut room = room.lock();
             match answer(&mut room, asked) {
                 Ok(body) => json_reply(&body),
                 Err(error) => reply(

@@ -57,7 +57,7 @@ async fn poisoned(stage: &Stage, version: &RoomVersionId) -> Result<String> {
     stage.alice.join(&id, Some(stage.malicious.name().as_str())).await?;
     let mut events = Vec::new();
     {
-        let mut room = room.lock().unwrap();
+        let mut room = room.lock();
         for content in [
             json!({}),
             json!({ "msgtype": 1, "body": {} }),

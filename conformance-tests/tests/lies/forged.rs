@@ -110,7 +110,7 @@ async fn t34_forged_events_in_a_join_response_are_refused() -> Result<()> {
     let stage = Stage::new().await?;
     for version in [RoomVersionId::V12, RoomVersionId::V11] {
         let (id, room, mallory) = stage.room_of_mallory(&version)?;
-        let mut seen = room.lock().unwrap().clone();
+        let mut seen = room.lock().clone();
         let name = seen.event(
             &stage.malicious,
             &mallory,
@@ -136,7 +136,7 @@ async fn t34_forged_events_in_a_join_response_are_refused() -> Result<()> {
         stage
             .malicious
             .answers("/_matrix/federation/v2/send_join/", move |asked| {
-                let mut room = hosted.lock().unwrap();
+                let mut room = hosted.lock();
                 let mut state = room.state_events();
                 let mut chain = room.auth_chain(&state);
                 state.extend(names.clone());
@@ -151,7 +151,7 @@ async fn t34_forged_events_in_a_join_response_are_refused() -> Result<()> {
             let answer = stage.alice.request(Method::GET, &path, None).await?;
             assert_eq!(answer.status, 404, "{version}: {kind} {}", answer.body);
         }
-        seen.clone_from(&room.lock().unwrap());
+        seen.clone_from(&room.lock());
         stage.goes_on(&mut seen, &mallory).await?;
         stage.malicious.answers_no_more("/_matrix/federation/v2/send_join/");
     }
@@ -208,7 +208,7 @@ async fn t34_forged_invitations_are_refused() -> Result<()> {
     let stage = Stage::new().await?;
     for version in [RoomVersionId::V12, RoomVersionId::V11] {
         let (_, room, mallory) = stage.room_of_mallory(&version)?;
-        let room = room.lock().unwrap().clone();
+        let room = room.lock().clone();
         let create = room.events[&room.state[&("m.room.create".to_owned(), String::new())]].clone();
         let content = json!({ "membership": "invite" });
         let right = room.event(
@@ -366,7 +366,7 @@ async fn t34_forged_events_in_backfill_are_refused() -> Result<()> {
     let version = RoomVersionId::V12;
     let (id, room, mallory) = stage.room_of_mallory(&version)?;
     let forged = {
-        let mut room = room.lock().unwrap();
+        let mut room = room.lock();
         let forged = forged_messages(&stage, &room, &mallory)?;
         let content = json!({ "msgtype": "m.text", "body": "after forged events" });
         let mut follows = room.draft(&mallory, "m.room.message", None, content)?;
@@ -387,7 +387,7 @@ async fn t34_forged_events_in_backfill_are_refused() -> Result<()> {
         .malicious
         .until_asked("/_matrix/federation/v1/backfill/", |_| true)
         .await?;
-    let mut seen = room.lock().unwrap().clone();
+    let mut seen = room.lock().clone();
     stage.goes_on(&mut seen, &mallory).await?;
     nothing_forged(&stage, &seen, &forged).await
 }
@@ -403,7 +403,6 @@ async fn t34_a_forged_document_is_replaced_by_the_result_of_the_events() -> Resu
         stage.world.editors.update_event(5, "fake").await?,
     );
     room.lock()
-        .unwrap()
         .send(&stage.malicious, &mallory, "dev.weft.update", None, real)?;
     stage.malicious.answers("/_weft/federation/v1/document/", move |asked| {
         json_reply(&json!({ "room_id": asked.segment_from_end(0), "at": [], "update": fake["update"] }))

@@ -39,7 +39,7 @@ fn create_of(room: &Room) -> Value {
 async fn t31_an_invitation_with_malformed_stripped_state_is_refused() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, room, mallory) = stage.room_of_mallory(&RoomVersionId::V12)?;
-    let room = room.lock().unwrap().clone();
+    let room = room.lock().clone();
     let other = Room::create(&stage.malicious, &RoomVersionId::V12, &mallory)?;
     let create = create_of(&room);
     let content = json!({ "membership": "invite" });
@@ -95,7 +95,7 @@ async fn t31_an_invitation_with_malformed_stripped_state_is_refused() -> Result<
 async fn t32_only_an_invitation_is_signed() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, room, mallory) = stage.room_of_mallory(&RoomVersionId::V12)?;
-    let room = room.lock().unwrap().clone();
+    let room = room.lock().clone();
     let (alice, eve) = (stage.alice.user.clone(), stage.malicious.user("eve"));
     let mut cases = Vec::new();
     for membership in ["leave", "ban", "join", "knock", "dancing"] {
@@ -143,11 +143,7 @@ async fn t33_a_template_is_not_signed_unchecked() -> Result<()> {
         stage
             .malicious
             .answers("/_matrix/federation/v1/make_join/", move |asked| {
-                let mut template = hosted
-                    .lock()
-                    .unwrap()
-                    .join_template(&asked.segment_from_end(0))
-                    .unwrap();
+                let mut template = hosted.lock().join_template(&asked.segment_from_end(0)).unwrap();
                 for (field, value) in changed.as_object().unwrap() {
                     template["event"][field] = value.clone();
                 }
@@ -199,11 +195,7 @@ async fn t30_a_room_whose_version_differs_from_the_claimed_one_is_not_joined() -
         stage
             .malicious
             .answers("/_matrix/federation/v1/make_join/", move |asked| {
-                let mut template = hosted
-                    .lock()
-                    .unwrap()
-                    .join_template(&asked.segment_from_end(0))
-                    .unwrap();
+                let mut template = hosted.lock().join_template(&asked.segment_from_end(0)).unwrap();
                 template["room_version"] = json!(claimed);
                 json_reply(&template)
             });
@@ -233,7 +225,7 @@ async fn t22_a_join_response_with_half_of_the_state_is_refused_or_gives_a_usable
         stage
             .malicious
             .answers("/_matrix/federation/v2/send_join/", move |asked| {
-                let mut room = hosted.lock().unwrap();
+                let mut room = hosted.lock();
                 let mut state = room.state_events();
                 let chain = room.auth_chain(&state);
                 state.retain(|event| keep.contains(&event["type"].as_str().unwrap()));
@@ -255,7 +247,7 @@ async fn t22_a_join_response_with_half_of_the_state_is_refused_or_gives_a_usable
         // Alice's server is not affected: another room of the same server can be joined.
         let (id, room, _) = stage.room_of_mallory(&RoomVersionId::V12)?;
         stage.alice.join(&id, Some(stage.malicious.name().as_str())).await?;
-        let mut seen = room.lock().unwrap().clone();
+        let mut seen = room.lock().clone();
         stage.goes_on(&mut seen, &mallory).await?;
     }
     Ok(())

@@ -317,7 +317,7 @@ async fn w4_only_the_inviting_server_withdraws_an_invitation() -> Result<()> {
     let stage = Stage::new().await?;
     let (_, room, mallory) = stage.room_of_mallory(&RoomVersionId::V12)?;
     let (invite, leave) = {
-        let mut room = room.lock().unwrap();
+        let mut room = room.lock();
         let content = json!({ "membership": "invite" });
         let id = room.send(
             &stage.malicious,
@@ -338,7 +338,7 @@ async fn w4_only_the_inviting_server_withdraws_an_invitation() -> Result<()> {
         (invite, leave)
     };
     let (id, create) = {
-        let room = room.lock().unwrap();
+        let room = room.lock();
         let create = room.events[&room.state[&("m.room.create".to_owned(), String::new())]].clone();
         (room.id.clone(), create)
     };

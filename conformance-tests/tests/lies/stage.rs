@@ -1,9 +1,10 @@
 //! The fixture of these tests: an honest server, a malicious one, and rooms that both are in. Must not attack by
 //! itself.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use anyhow::Result;
+use parking_lot::Mutex;
 use reqwest::Method;
 use ruma::RoomVersionId;
 use serde_json::json;

@@ -62,10 +62,10 @@ async fn a_room_of_an_honest_server_can_be_joined() -> Result<()> {
         let mallory = stage.malicious.user("mallory");
         let room = Room::create(&stage.malicious, &version, &mallory)?;
         let room = stage.malicious.host(room);
-        let id = room.lock().unwrap().id.clone();
+        let id = room.lock().id.clone();
         stage.alice.join(&id, Some(stage.malicious.name().as_str())).await?;
         let event = {
-            let room = room.lock().unwrap();
+            let room = room.lock();
             let content = json!({ "msgtype": "m.text", "body": "welcome" });
             room.event(&stage.malicious, &mallory, "m.room.message", None, content)?
         };

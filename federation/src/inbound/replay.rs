@@ -5,9 +5,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::Mutex;
 use ruma::{OwnedServerName, ServerName};
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedMutexGuard;
@@ -43,7 +44,7 @@ impl Transactions {
 
     pub(super) async fn lock(&self, origin: &ServerName, id: &str, transaction: &Transaction) -> TransactionGuard {
         let server = {
-            let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut servers = self.servers.lock();
             if servers.len() >= limits::MAX_REMEMBERED_SERVERS && !servers.contains_key(origin) {
                 servers.retain(|_, server| Arc::strong_count(server) > 1);
             }

@@ -5,11 +5,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::Duration,
 };
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use ruma::{CanonicalJsonValue, MilliSecondsSinceUnixEpoch, OwnedServerName, OwnedTransactionId, RoomId, ServerName};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::{
@@ -165,7 +166,7 @@ impl Sender {
         };
         let sender = Self { inner: Arc::new(inner) };
         let sweeper = sender.clone();
-        lock(&sender.inner.tasks).spawn(async move { sweeper.sweep().await });
+        sender.inner.tasks.lock().spawn(async move { sweeper.sweep().await });
         sender
     }
 
@@ -185,9 +186,9 @@ impl Sender {
 
     /// Records that a server sent a request: its pause ends.
     pub fn mark_reachable(&self, server: &ServerName) {
-        let known = lock(&self.inner.mailboxes).get(server).cloned();
+        let known = self.inner.mailboxes.lock().get(server).cloned();
         if let Some(mailbox) = known {
-            lock(&mailbox.mail).reachable = true;
+            mailbox.mail.lock().reachable = true;
             mailbox.notify.notify_one();
         }
     }
@@ -227,7 +228,7 @@ impl Sender {
     /// Stops the tasks; those that can deliver have `grace` to do so. Undelivered rows stay in the store.
     pub async fn stop(&self, grace: Duration) {
         self.inner.stopping.send_replace(true);
-        let mut tasks = std::mem::take(&mut *lock(&self.inner.tasks));
+        let mut tasks = std::mem::take(&mut *self.inner.tasks.lock());
         let ended = tokio::time::timeout(grace, async { while tasks.join_next().await.is_some() {} }).await;
         if ended.is_err() {
             tasks.shutdown().await;
@@ -238,16 +239,16 @@ impl Sender {
         if *self.inner.stopping.borrow() {
             return;
         }
-        let mut mailboxes = lock(&self.inner.mailboxes);
+        let mut mailboxes = self.inner.mailboxes.lock();
         let mailbox = mailboxes.entry(server.to_owned()).or_insert_with(|| {
             let mailbox = Arc::new(Mailbox::default());
             let (sender, server, inbox) = (self.clone(), server.to_owned(), Arc::clone(&mailbox));
-            let mut tasks = lock(&self.inner.tasks);
+            let mut tasks = self.inner.tasks.lock();
             while tasks.try_join_next().is_some() {}
             tasks.spawn(async move { sender.run(server, &inbox).await });
             mailbox
         });
-        change(&mut lock(&mailbox.mail));
+        change(&mut mailbox.mail.lock());
         mailbox.notify.notify_one();
     }
 
@@ -405,8 +406,8 @@ impl Sender {
 
     /// Removes the mailbox of the task, unless there is new input.
     fn retire(&self, server: &ServerName, mailbox: &Mailbox) -> bool {
-        let mut mailboxes = lock(&self.inner.mailboxes);
-        let empty = lock(&mailbox.mail).is_empty();
+        let mut mailboxes = self.inner.mailboxes.lock();
+        let empty = mailbox.mail.lock().is_empty();
         if empty {
             mailboxes.remove(server);
         }
@@ -415,7 +416,7 @@ impl Sender {
 }
 
 fn collect(mailbox: &Mailbox, inputs: &mut VecDeque<Input>) {
-    let mut mail = std::mem::take(&mut *lock(&mailbox.mail));
+    let mut mail = std::mem::take(&mut *mailbox.mail.lock());
     if mail.reachable {
         inputs.push_back(Input::Reachable);
     }
@@ -443,8 +444,4 @@ fn envelope(edu: &Edu) -> Option<Box<RawValue>> {
         content: &edu.content,
     })
     .ok()
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

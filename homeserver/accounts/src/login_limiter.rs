@@ -5,13 +5,9 @@
 //! They exempt known sources: a signed-in device, and a network from which the user logged in recently. Must not block
 //! an account as a whole, because then anyone could lock its user out.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, hash::Hash, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{OwnedDeviceId, OwnedUserId, UserId};
 
 use crate::Network;
@@ -176,7 +172,7 @@ impl LoginLimiter {
 
     fn lock(&self) -> MutexGuard<'_, Rows> {
         // Every change of the maps is a single call.
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rows.lock()
     }
 }
 

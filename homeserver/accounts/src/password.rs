@@ -6,7 +6,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError, mpsc::Sender},
+    sync::{Arc, mpsc::Sender},
     time::Duration,
 };
 
@@ -14,6 +14,7 @@ use argon2::{
     Algorithm, Argon2, Block, Params, PasswordHash, Version,
     password_hash::phc::{Output, ParamsString, Salt},
 };
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 use weft_budget::{Budget, KeyedBudget};
 use weft_wire::limits::{MAX_KNOWN_PASSWORD_HASHES, MAX_PASSWORD_HASHES, MAX_PASSWORD_HASHES_PER_NETWORK};
@@ -156,7 +157,7 @@ fn threads() -> Sender<Job> {
         let started = thread.spawn(move || {
             let mut memory = Memory::new();
             loop {
-                let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                let next = jobs.lock().recv();
                 let Ok(job) = next else { return };
                 // The thread survives a job that panics; the caller of that job gets an error.
                 let _ = catch_unwind(AssertUnwindSafe(|| job(&mut memory)));

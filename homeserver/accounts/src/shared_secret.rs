@@ -3,13 +3,11 @@
 //! The caller proves knowledge of the secret by an HMAC over a nonce of this server and the new account. It is HMAC-SHA1
 //! because those scripts send it; SHA-1's collisions do not weaken HMAC. Must not create accounts.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashMap;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::Mutex;
 use sha1::Sha1;
 use sha2::Sha256;
 
@@ -103,7 +101,7 @@ impl SharedSecret {
         let expires = expires.ok_or(ClaimError::Nonce)?;
         let mac = hex::decode(claim.mac).map_err(|_| ClaimError::Mac)?;
         self.mac(claim).verify_slice(&mac).map_err(|_| ClaimError::Mac)?;
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = self.used.lock();
         used.retain(|_, expires| *expires >= now_ms);
         match used.insert(claim.nonce.to_owned(), expires) {
             None => Ok(()),

@@ -4,14 +4,12 @@
 //! objects that the request names. It ends when the last stage is completed. Must not store a session without a completed
 //! stage: the session id contains its purpose under a MAC, so that no number of sessions can evict others (T132).
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
 
 use axum::http::StatusCode;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use sha2::Sha256;
 use weft_accounts::Network;
@@ -181,7 +179,7 @@ impl Interactive {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Begun>> {
         // Every change is a single call.
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+        self.begun.lock()
     }
 }
 

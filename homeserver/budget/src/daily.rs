@@ -7,11 +7,13 @@ use std::{
     collections::HashMap,
     hash::Hash,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{Counted, Exhausted, Usage};
 
@@ -124,8 +126,7 @@ impl<K: Eq + Hash + Clone> DailyBudget<K> {
     }
 
     fn spent(&self) -> MutexGuard<'_, Spent<K>> {
-        // The table is never left half-changed, so a panic in another thread does not invalidate it.
-        self.spent.lock().unwrap_or_else(PoisonError::into_inner)
+        self.spent.lock()
     }
 }
 

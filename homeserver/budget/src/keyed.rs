@@ -2,11 +2,9 @@
 //! together hold no more than the budget's limit. Memory is bounded by the amount held: a key that holds nothing is
 //! removed. Must not take a key's amount without taking it from the total.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, hash::Hash, sync::Arc};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::{Budget, Exhausted, Share};
 
@@ -69,8 +67,7 @@ impl<K: Eq + Hash + Clone> KeyedBudget<K> {
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<K, u64>> {
-        // The map is never left half-changed, so a panic in another thread does not invalidate it.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        self.held.lock()
     }
 }
 

@@ -1,6 +1,8 @@
 //! All budgets of a process, for its metrics. Must not decide about requests.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 /// The figures of one budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,8 +42,8 @@ impl Budgets {
         self.lock().iter().map(|budget| budget.usage()).collect()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<dyn Counted>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> parking_lot::MutexGuard<'_, Vec<Arc<dyn Counted>>> {
+        self.0.lock()
     }
 }
 

@@ -5,7 +5,9 @@
 //! readers apply these updates to the copy when they read. So an edit costs no copy of the text, and a room without
 //! readers has no second copy. Must not hold what is not on disk.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 use weft_crdt::{ApplyError, Document, Update};
 
 /// Bytes of unread updates above which the copy is dropped.
@@ -57,11 +59,6 @@ pub struct TextChange {
     pub updates: Vec<Update>,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic can at worst leave a text without its last updates, which then don't apply: see `read`.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Published {
     /// Where the text as of the last commit is.
     pub fn readable(&self) -> Readable {
@@ -74,14 +71,14 @@ impl Published {
 
     /// Whether the worker has the text in memory.
     pub fn is_in_memory(&self) -> bool {
-        lock(&self.pending).is_in_memory
+        self.pending.lock().is_in_memory
     }
 
     /// The text as of the last commit; `None` if the worker must be called for it.
     fn read(&self) -> Option<Arc<Document>> {
-        let mut text = lock(&self.text);
+        let mut text = self.text.lock();
         let (whole, updates) = {
-            let mut pending = lock(&self.pending);
+            let mut pending = self.pending.lock();
             if !pending.is_published {
                 *text = None;
                 return None;
@@ -101,7 +98,7 @@ impl Published {
             );
             self.withdraw();
         }
-        if !lock(&self.pending).is_published {
+        if !self.pending.lock().is_published {
             *text = None;
         }
         text.clone()
@@ -110,7 +107,7 @@ impl Published {
     /// Must be called after the commit of a turn and before anything is answered or published: `whole` is the text
     /// after it.
     pub fn committed(&self, change: TextChange, whole: impl FnOnce() -> Document) {
-        let mut pending = lock(&self.pending);
+        let mut pending = self.pending.lock();
         pending.is_in_memory = true;
         if change.is_wanted && !pending.is_published || change.is_replaced && pending.is_published {
             *pending = Pending {
@@ -144,12 +141,12 @@ impl Published {
     }
 
     fn drop_text(&self, is_in_memory: bool) {
-        *lock(&self.pending) = Pending {
+        *self.pending.lock() = Pending {
             is_in_memory,
             ..Pending::default()
         };
         // If a reader holds the lock, the next reader frees the memory.
-        if let Ok(mut text) = self.text.try_lock() {
+        if let Some(mut text) = self.text.try_lock() {
             *text = None;
         }
     }
@@ -254,7 +251,7 @@ mod tests {
             .iter()
             .for_each(|update| published.committed(added(update), no_copy));
         assert!(matches!(published.readable(), Readable::InMemory));
-        assert!(lock(&published.text).is_none());
+        assert!(published.text.lock().is_none());
         published.committed(wanted(), || document(&updates));
         assert!(published.read().is_some());
         assert!(matches!(published.readable(), Readable::Published(_)));

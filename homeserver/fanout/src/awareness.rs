@@ -6,11 +6,9 @@
 
 mod room_states;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{DeviceId, OwnedDeviceId, OwnedRoomId, OwnedUserId, RoomId, ServerName, UserId};
 use weft_room_api::{Clock, ConnectionId};
 use weft_wire::{
@@ -223,7 +221,7 @@ impl Awareness {
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, RoomStates>> {
         // Awareness may be lost: a half-finished change is corrected by the next renewal.
-        self.inner.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.rooms.lock()
     }
 
     fn now(&self) -> u64 {

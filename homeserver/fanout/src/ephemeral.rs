@@ -6,8 +6,9 @@
 mod receipts;
 mod typing;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use serde_json::json;
 use weft_room_api::{Clock, Unavailable};
@@ -295,7 +296,7 @@ impl Ephemeral {
 
     fn typing_state(&self) -> MutexGuard<'_, Typing> {
         // Typing may be lost; a half-finished change is corrected by its timeout.
-        self.inner.typing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.typing.lock()
     }
 
     fn now(&self) -> u64 {

@@ -4,11 +4,12 @@ use std::{
     collections::{BTreeMap, HashMap},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use ruma::{DeviceId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::sync::watch;
 use weft_room_api::{Changes, ConnectionId, Delivery, Missed, RoomChange};
@@ -52,11 +53,6 @@ struct Inner {
     stopping: AtomicBool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // The maps under these locks are changed by single calls only: a panic elsewhere leaves them consistent.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Fanout {
     /// A hub without subscribers.
     #[must_use]
@@ -75,7 +71,7 @@ impl Fanout {
         device: &DeviceId,
     ) -> RoomSubscription {
         let mailbox = Arc::new(Mailbox::new(session, user.to_owned(), device.to_owned()));
-        let mut rooms = lock(&self.inner.rooms);
+        let mut rooms = self.inner.rooms.lock();
         let mailboxes = rooms.entry(room.to_owned()).or_default();
         mailboxes.retain(|other| other.strong_count() > 0);
         mailboxes.push(Arc::downgrade(&mailbox));
@@ -85,7 +81,7 @@ impl Fanout {
     /// Watches the changes that concern a user. Register before reading, so that no change is missed in between.
     #[must_use]
     pub fn user_watch(&self, user: &UserId) -> watch::Receiver<Wake> {
-        let mut users = lock(&self.inner.users);
+        let mut users = self.inner.users.lock();
         let sender = users.entry(user.to_owned()).or_default();
         let receiver = sender.subscribe();
         if self.inner.stopping.load(Ordering::Relaxed) {
@@ -124,7 +120,7 @@ impl Fanout {
     /// Notifies every socket and every waiting `/sync` request that the server is stopping.
     pub fn stop(&self) {
         self.every_mailbox(Mailbox::stop);
-        let users = lock(&self.inner.users);
+        let users = self.inner.users.lock();
         self.inner.stopping.store(true, Ordering::Relaxed);
         for sender in users.values() {
             sender.send_modify(|wake| wake.stopping = true);
@@ -162,7 +158,7 @@ impl Fanout {
             }
             mailbox.lag();
         });
-        for sender in lock(&self.inner.users).values() {
+        for sender in self.inner.users.lock().values() {
             sender.send_modify(|wake| {
                 for (lane, position) in &missed.positions {
                     wake.reached(*lane, *position);
@@ -200,7 +196,7 @@ impl Fanout {
     }
 
     fn each_user<'a>(&self, users: impl IntoIterator<Item = &'a UserId>, change: impl Fn(&mut Wake)) {
-        let mut watches = lock(&self.inner.users);
+        let mut watches = self.inner.users.lock();
         for user in users {
             let Some(sender) = watches.get(user) else { continue };
             if sender.receiver_count() == 0 {
@@ -212,7 +208,7 @@ impl Fanout {
     }
 
     fn mailboxes(&self, room: &RoomId) -> Vec<Arc<Mailbox>> {
-        let mut rooms = lock(&self.inner.rooms);
+        let mut rooms = self.inner.rooms.lock();
         let Some(mailboxes) = rooms.get_mut(room) else {
             return Vec::new();
         };
@@ -228,7 +224,10 @@ impl Fanout {
     }
 
     fn every_mailbox(&self, notify: impl Fn(&Mailbox)) {
-        let all: Vec<_> = lock(&self.inner.rooms)
+        let all: Vec<_> = self
+            .inner
+            .rooms
+            .lock()
             .values()
             .flatten()
             .filter_map(Weak::upgrade)
@@ -415,7 +414,7 @@ mod tests {
         drop(subscribe(&fanout, room, 1));
         drop(fanout.user_watch(user_id!("@alice:alpha.example")));
         fanout.deliver(&commit(vec![edit(1, None)]));
-        assert!(lock(&fanout.inner.rooms).is_empty());
-        assert!(lock(&fanout.inner.users).is_empty());
+        assert!(fanout.inner.rooms.lock().is_empty());
+        assert!(fanout.inner.users.lock().is_empty());
     }
 }

@@ -5,12 +5,10 @@
 
 mod states;
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use futures_util::future::join_all;
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{DeviceId, OwnedServerName, OwnedUserId, ServerName, UserId, presence::PresenceState};
 use serde_json::{Map, Value, json};
 use weft_room_api::Clock;
@@ -241,7 +239,7 @@ impl Presence {
 
     fn states(&self) -> MutexGuard<'_, States> {
         // Presence may be lost; a half-finished change is corrected by the next one.
-        self.inner.states.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.states.lock()
     }
 
     fn now(&self) -> u64 {

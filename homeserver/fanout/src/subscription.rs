@@ -5,9 +5,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use tokio::sync::Notify;
 use weft_room_api::ConnectionId;
@@ -105,8 +106,7 @@ impl Mailbox {
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {
-        // Each change under the lock is complete before anything that could panic.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock()
     }
 
     pub(crate) fn edit(&self, frame: &Arc<EditFrame>) {

@@ -3,11 +3,9 @@
 //! Joining reads the membership, then requests the join from another server, then writes; two concurrent requests would
 //! both join. Must be held from the read until the result is in the store, also if the client disconnects meanwhile.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::sync::OwnedMutexGuard;
 use weft_budget::{Budget, KeyedBudget, KeyedShare};
@@ -109,7 +107,7 @@ impl Drop for MembershipGuard {
 }
 
 fn entries(locks: &Locks) -> MutexGuard<'_, HashMap<Key, Arc<tokio::sync::Mutex<()>>>> {
-    locks.lock().unwrap_or_else(PoisonError::into_inner)
+    locks.lock()
 }
 
 #[cfg(test)]

@@ -8,10 +8,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{OwnedUserId, UserId};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -68,8 +69,7 @@ impl TextReads {
     }
 
     fn users(&self) -> MutexGuard<'_, HashMap<OwnedUserId, Weak<Semaphore>>> {
-        // An entry is inserted or removed as a whole, so a panic elsewhere doesn't leave it half-changed.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -3,11 +3,9 @@
 //!
 //! Only in memory, limited, and may be lost at any time. Must not send requests.
 
-use std::{
-    collections::HashMap,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
 
+use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedServerName, ServerName};
 use tokio::time::{Duration, Instant};
 
@@ -59,14 +57,9 @@ struct Silence {
 }
 
 impl SharedMemory {
-    fn lock(&self) -> MutexGuard<'_, Memory> {
-        // No code under this lock can leave the maps half-changed, so a poisoned lock is safe to use.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Records events that no server had.
     pub fn remember(&self, ids: impl IntoIterator<Item = OwnedEventId>) {
-        let mut memory = self.lock();
+        let mut memory = self.0.lock();
         let now = Instant::now();
         for id in ids {
             if memory.absent.len() >= MAX_ABSENT {
@@ -78,13 +71,13 @@ impl SharedMemory {
 
     /// Whether no server had an event a short while ago.
     pub fn is_absent(&self, id: &OwnedEventId) -> bool {
-        let memory = self.lock();
+        let memory = self.0.lock();
         memory.absent.get(id).is_some_and(|at| at.elapsed() < ABSENT_FOR)
     }
 
     /// The number of this fetch: each one tries different servers.
     pub fn next_attempt(&self) -> usize {
-        let mut memory = self.lock();
+        let mut memory = self.0.lock();
         let attempt = memory.attempt;
         memory.attempt = attempt.wrapping_add(1);
         attempt
@@ -92,7 +85,7 @@ impl SharedMemory {
 
     /// Whether a request for an event of `origin` may be sent to a server now; counts the request.
     pub fn may_request(&self, server: &ServerName, origin: &ServerName) -> bool {
-        let mut memory = self.lock();
+        let mut memory = self.0.lock();
         let now = Instant::now();
         if memory.silent.get(server).is_some_and(|silence| now < silence.until) {
             return false;
@@ -115,7 +108,7 @@ impl SharedMemory {
 
     /// Records whether a server answered.
     pub fn note_answer(&self, server: &ServerName, is_reached: bool) {
-        let mut memory = self.lock();
+        let mut memory = self.0.lock();
         if is_reached {
             memory.silent.remove(server);
             return;
@@ -135,7 +128,7 @@ impl SharedMemory {
 
     /// Whether a server failed to answer recently, so that its events are fetched after those of others.
     pub fn is_silent(&self, server: &ServerName) -> bool {
-        let memory = self.lock();
+        let memory = self.0.lock();
         let silence = memory.silent.get(server);
         silence.is_some_and(|silence| Instant::now() < silence.until)
     }

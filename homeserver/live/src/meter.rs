@@ -8,13 +8,14 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use ruma::UserId;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -117,8 +118,7 @@ impl Meter {
     }
 
     fn unread(&self) -> MutexGuard<'_, Unread> {
-        // Contains only counters: a panic elsewhere doesn't make them inconsistent.
-        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
+        self.unread.lock()
     }
 }
 

@@ -4,9 +4,9 @@
 use std::io::{self, Read, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use weft_render::protocol::{self, Answer, Frame, FrameError, Hello, Lengths, PARTS, PREFIX_BYTES, Reply, Task};
@@ -49,7 +49,7 @@ fn start() -> Result<(), SessionError> {
     // A message may contain text of the document, so only the place is kept.
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(ToString::to_string).unwrap_or_default();
-        *PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        *PANICKED_AT.lock() = place;
     }));
     sandbox::limit_resources()?;
     let thread = std::thread::Builder::new()
@@ -106,7 +106,7 @@ fn answer(request: Frame<Task>) -> (Answer, [Bytes; PARTS]) {
 }
 
 fn panicked() -> Answer {
-    let place = PANICKED_AT.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let place = PANICKED_AT.lock().clone();
     // The directories are those of the machine that compiled the program.
     let place = place
         .rsplit_once("/src/")

@@ -7,11 +7,12 @@ mod documents;
 mod process;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use weft_wire::limits;
@@ -197,8 +198,8 @@ enum Failure {
 }
 
 impl Inner {
-    fn idle_workers(&self) -> std::sync::MutexGuard<'_, Vec<Process>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn idle_workers(&self) -> parking_lot::MutexGuard<'_, Vec<Process>> {
+        self.idle.lock()
     }
 
     fn take_idle(&self) -> Option<Process> {

@@ -6,9 +6,10 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use weft_store::Lane;
 
@@ -131,8 +132,7 @@ struct Queue {
 
 impl Queue {
     fn lock(&self) -> MutexGuard<'_, Pending> {
-        // Each change under the lock is complete before anything that could panic.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock()
     }
 
     fn push(&self, change: &Arc<RoomChange>) {
@@ -223,8 +223,7 @@ impl LocalBus {
     }
 
     fn lock(&self) -> MutexGuard<'_, Subscribers> {
-        // Each change under the lock is complete before anything that could panic.
-        self.subscribers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.subscribers.lock()
     }
 }
 

@@ -3,12 +3,10 @@
 //!
 //! Only with the feature `testing`; must not be part of a server build.
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use ruma::{EventId, OwnedEventId, RoomId, ServerName};
 use serde::{Serialize, de::DeserializeOwned};
 use weft_dag::{RoomVersion, Signer, Verified};
@@ -126,7 +124,7 @@ impl SerialisedRouter {
 
     /// The names of the commands that were answered.
     pub fn seen(&self) -> BTreeSet<&'static str> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.seen.lock().clone()
     }
 }
 
@@ -156,7 +154,7 @@ impl RoomRouter for SerialisedRouter {
         };
         let answer = self.inner.call(room, command).await;
         if answer.is_ok() {
-            self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(name);
+            self.seen.lock().insert(name);
         }
         match &answer {
             Ok(RoomReply::Bytes(bytes)) if bytes.len() > MAX_SERIALISED_BYTES => answer,

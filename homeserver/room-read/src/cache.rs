@@ -2,13 +2,9 @@
 //!
 //! Bounded by an estimate of bytes. Must not hold anything that a later commit may change: it is never invalidated.
 
-use std::{
-    collections::HashMap,
-    hash::Hash,
-    mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, hash::Hash, mem, sync::Arc};
 
+use parking_lot::Mutex;
 use ruma::{OwnedRoomId, RoomId};
 use weft_dag::groups::GroupRow;
 use weft_store::tables::rooms::RoomRow;
@@ -38,16 +34,16 @@ impl Default for RowCache {
 
 impl RowCache {
     pub(super) fn room(&self, room: &RoomId) -> Option<RoomRow> {
-        lock(&self.rooms).get(&room.to_owned())
+        self.rooms.lock().get(&room.to_owned())
     }
 
     pub(super) fn keep_room(&self, room: &RoomId, row: &RoomRow) {
         let bytes = ENTRY_BYTES + room.as_str().len() + row.kind.as_ref().map_or(0, String::len);
-        lock(&self.rooms).keep(room.to_owned(), row.clone(), bytes);
+        self.rooms.lock().keep(room.to_owned(), row.clone(), bytes);
     }
 
     pub(super) fn group(&self, room: &RoomId, group: u64) -> Option<Arc<GroupRow>> {
-        lock(&self.groups).get(&(room.to_owned(), group))
+        self.groups.lock().get(&(room.to_owned(), group))
     }
 
     pub(super) fn keep_group(&self, room: &RoomId, group: u64, row: &Arc<GroupRow>) {
@@ -55,13 +51,10 @@ impl RowCache {
             ENTRY_BYTES + kind.len() + key.len() + event.as_str().len()
         };
         let bytes = ENTRY_BYTES + room.as_str().len() + row.changes.iter().map(entry).sum::<usize>();
-        lock(&self.groups).keep((room.to_owned(), group), Arc::clone(row), bytes);
+        self.groups
+            .lock()
+            .keep((room.to_owned(), group), Arc::clone(row), bytes);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Only map operations happen under the lock.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Keeps what was used recently: entries that were not used while others filled half of the space are dropped.

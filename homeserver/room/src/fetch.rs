@@ -10,10 +10,11 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{OwnedEventId, OwnedRoomId, OwnedServerName, RoomId};
 use tokio::{
     sync::mpsc,
@@ -68,8 +69,7 @@ struct RoomFetcher {
 
 impl Fetchers {
     fn lock(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, RoomFetcher>> {
-        // A map can't be half-changed, so a poisoned lock is safe to use.
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rooms.lock()
     }
 
     /// Ends all tasks, even those that wait. The events that they fetched for are still staged.

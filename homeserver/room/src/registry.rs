@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
 
+use parking_lot::Mutex;
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -67,11 +68,6 @@ struct Slot {
     ended: CancellationToken,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code under these locks can leave a map half-changed, so a poisoned lock is safe to use.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Rooms with recorded presence above which expired ones are removed: a limit on memory, not on rooms.
 const PRESENCE_SWEEP: usize = 4_096;
 
@@ -107,12 +103,12 @@ impl Shared {
 
     /// The newest deleted client request of a lane: no older one is left.
     pub(crate) fn forgotten_requests(&self, lane: Lane) -> Option<(u64, OwnedEventId)> {
-        lock(&self.forgotten).get(&lane).cloned()
+        self.forgotten.lock().get(&lane).cloned()
     }
 
     /// Records that a client's request is deleted.
     pub(crate) fn note_forgotten_request(&self, lane: Lane, key: (u64, OwnedEventId)) {
-        let mut forgotten = lock(&self.forgotten);
+        let mut forgotten = self.forgotten.lock();
         if forgotten.get(&lane).is_none_or(|last| *last < key) {
             forgotten.insert(lane, key);
         }
@@ -127,7 +123,7 @@ impl Shared {
 
     /// A number that makes a room created now differ from all that were created at this time; `None` if none is left.
     pub(crate) fn nonce(&self, now: MilliSecondsSinceUnixEpoch) -> Option<u32> {
-        let mut created = lock(&self.created);
+        let mut created = self.created.lock();
         if now > created.0 {
             *created = (now, 0);
             return None;
@@ -168,7 +164,7 @@ impl Shared {
 
     /// Sends a command if a worker runs and has room for it: for hints that may be lost.
     pub(crate) fn try_send(&self, room: &RoomId, command: LocalCommand) {
-        if let Some(slot) = lock(&self.slots).get(room) {
+        if let Some(slot) = self.slots.lock().get(room) {
             // With a full mailbox the worker recomputes its deadlines soon anyway.
             let _ = slot.commands.try_send(command.into());
         }
@@ -176,7 +172,7 @@ impl Shared {
 
     /// Where the text of a room as of its last commit is.
     pub(crate) fn readable_text(&self, room: &RoomId) -> Readable {
-        let slots = lock(&self.slots);
+        let slots = self.slots.lock();
         let Some(slot) = slots.get(room).filter(|slot| !slot.ended.is_cancelled()) else {
             return Readable::OnDisk;
         };
@@ -187,13 +183,13 @@ impl Shared {
 
     /// The number of documents whose text is in memory.
     pub(crate) fn texts_in_memory(&self) -> usize {
-        let slots = lock(&self.slots);
+        let slots = self.slots.lock();
         let running = slots.values().filter(|slot| !slot.ended.is_cancelled());
         running.filter(|slot| slot.published.is_in_memory()).count()
     }
 
     fn slot(self: &Arc<Self>, room: &RoomId) -> Slot {
-        let mut slots = lock(&self.slots);
+        let mut slots = self.slots.lock();
         if let Some(slot) = slots.get(room)
             && !slot.ended.is_cancelled()
         {
@@ -219,7 +215,7 @@ impl Shared {
     }
 
     fn forget(&self, room: &RoomId) {
-        let mut slots = lock(&self.slots);
+        let mut slots = self.slots.lock();
         if slots.get(room).is_some_and(|slot| slot.ended.is_cancelled()) {
             slots.remove(room);
         }
@@ -227,7 +223,8 @@ impl Shared {
 
     /// The number of running workers.
     pub(crate) fn running(&self) -> usize {
-        lock(&self.slots)
+        self.slots
+            .lock()
             .values()
             .filter(|slot| !slot.ended.is_cancelled())
             .count()
@@ -236,7 +233,7 @@ impl Shared {
     /// Records that a user of another server is live in a room. True if that was not the case before.
     pub(crate) fn note_presence(&self, room: &RoomId) -> bool {
         let until = Instant::now() + self.config.remote_presence;
-        let mut presence = lock(&self.presence);
+        let mut presence = self.presence.lock();
         if presence.len() > PRESENCE_SWEEP {
             let now = Instant::now();
             presence.retain(|_, until| *until > now);
@@ -247,7 +244,8 @@ impl Shared {
 
     /// Whether a user of another server was live in a room recently.
     pub(crate) fn is_remote_present(&self, room: &RoomId) -> bool {
-        lock(&self.presence)
+        self.presence
+            .lock()
             .get(room)
             .is_some_and(|until| *until > Instant::now())
     }
@@ -255,18 +253,18 @@ impl Shared {
     /// Records a join; the token is cancelled when it ends. Of two joins of one room the later one counts.
     pub(crate) fn note_joining(&self, room: &RoomId) -> CancellationToken {
         let ended = CancellationToken::new();
-        lock(&self.joining).insert(room.to_owned(), ended.clone());
+        self.joining.lock().insert(room.to_owned(), ended.clone());
         ended
     }
 
     /// The join of a room that is in progress.
     pub(crate) fn joining(&self, room: &RoomId) -> Option<CancellationToken> {
-        lock(&self.joining).get(room).cloned()
+        self.joining.lock().get(room).cloned()
     }
 
     /// Deletes the record of a join that has ended.
     pub(crate) fn forget_joining(&self, room: &RoomId) {
-        let mut joining = lock(&self.joining);
+        let mut joining = self.joining.lock();
         if joining.get(room).is_some_and(CancellationToken::is_cancelled) {
             joining.remove(room);
         }
@@ -280,7 +278,7 @@ impl Shared {
     pub(crate) async fn stop(&self) {
         self.stopping.store(true, Ordering::Release);
         self.background.stop();
-        let slots: Vec<Slot> = lock(&self.slots).values().cloned().collect();
+        let slots: Vec<Slot> = self.slots.lock().values().cloned().collect();
         for slot in &slots {
             // The nudge wakes an idle worker, which then checks whether the server is stopping.
             let _ = slot.commands.send(LocalCommand::Nudge.into()).await;

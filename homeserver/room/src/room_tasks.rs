@@ -3,11 +3,9 @@
 //! A request that arrives while the task runs is not lost: the task sees it before it ends, under the same lock under
 //! which it would be removed. Must not depend on what the tasks do.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{HashMap, hash_map::Entry};
 
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{OwnedRoomId, RoomId};
 use tokio::sync::watch;
 
@@ -70,8 +68,7 @@ impl RoomTasks {
     }
 
     fn running(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, Running>> {
-        // A map can't be half-changed, so a panic elsewhere does not corrupt it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -10,11 +10,9 @@
 
 mod run;
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashSet, sync::Arc};
 
+use parking_lot::{Mutex, MutexGuard};
 use ruma::OwnedEventId;
 use tokio::time::Instant;
 use weft_dag::Pdu;
@@ -40,8 +38,7 @@ struct Since(Arc<Mutex<HashSet<OwnedEventId>>>);
 
 impl Since {
     fn lock(&self) -> MutexGuard<'_, HashSet<OwnedEventId>> {
-        // A set can't be half-changed, so a poisoned lock is safe to use.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

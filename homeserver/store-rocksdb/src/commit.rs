@@ -7,7 +7,6 @@
 //! was flushed. The commit number in the database shows whether the failed commit is there. Must not retry any other
 //! failure.
 
-use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -59,7 +58,7 @@ impl Inner {
     /// Blocks for an fsync.
     pub(crate) fn commit(&self, group: &CommitGroup) -> Outcomes {
         let batches = &group.batches;
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer.lock();
         if writer.closed {
             return vec![Err(EngineCommitError::Closed); batches.len()];
         }
@@ -98,7 +97,7 @@ impl Inner {
     }
 
     fn attempt(&self, writer: &mut Writer, group: &CommitGroup) -> Result<Outcomes, Failed> {
-        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let db = self.db.read();
         let Some(db) = db.as_ref() else {
             return Ok(vec![Err(EngineCommitError::Closed); group.batches.len()]);
         };
@@ -119,7 +118,7 @@ impl Inner {
     /// Closes the database and reopens it, with retries until the deadline; returns the number of the last commit that
     /// is there.
     fn reopen(&self, writer: &mut Writer, deadline: Instant) -> Result<u64, String> {
-        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        let mut db = self.db.write();
         // The database's descriptors and the spare ones are free now, so opening can succeed.
         drop(db.take());
         writer.spare.release();

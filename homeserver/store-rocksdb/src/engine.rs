@@ -2,10 +2,11 @@
 //! on a thread of async tasks.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
 use rocksdb::DB;
 use tokio::task::spawn_blocking;
 use weft_store::engine::{CommitGroup, EngineCommitError};
@@ -84,14 +85,14 @@ impl RocksEngine {
 
 impl Inner {
     fn with_db<T>(&self, work: impl FnOnce(&DB) -> T) -> Result<T, ReadError> {
-        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        let db = self.db.read();
         db.as_ref().map(work).ok_or(ReadError::Closed)
     }
 
     fn close(&self) {
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer.lock();
         writer.closed = true;
-        let Some(db) = self.db.write().unwrap_or_else(PoisonError::into_inner).take() else {
+        let Some(db) = self.db.write().take() else {
             return;
         };
         // Dropping waits for background work and releases the lock.

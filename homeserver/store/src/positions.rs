@@ -7,10 +7,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{Notify, watch};
 
 use crate::lane::{Lane, Lanes, Placed};
@@ -262,8 +263,7 @@ impl VisiblePositions {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // No code under this lock can leave it half-changed, so a panic in another thread does not invalidate it.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Under the lock, so that an earlier value never overwrites a later one.

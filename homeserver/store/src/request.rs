@@ -5,10 +5,11 @@
 //! commits, and must not be used by code that reads a row again to see whether it has changed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use crate::engine::{CommitGroup, Engine, EngineCommitError, KeyRange};
@@ -117,8 +118,7 @@ impl RequestEngine {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change is complete before a call that could panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Adds keys to the next call.

@@ -3,11 +3,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, ensure};
+use parking_lot::Mutex;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
@@ -191,7 +192,7 @@ async fn speak(
                 }
                 let key = (typist.client, typist.typed);
                 let update = typist.letter();
-                typed.lock().unwrap_or_else(PoisonError::into_inner).insert(key, Instant::now());
+                typed.lock().insert(key, Instant::now());
                 sender.send_update(&update).await?;
             }
             _ = life.tick() => sender.ping().await?,
@@ -210,7 +211,7 @@ async fn listen(mut receiver: Receiver, me: u64, typed: Typed, times: Times) -> 
             if client == me {
                 continue;
             }
-            let typed = typed.lock().unwrap_or_else(PoisonError::into_inner);
+            let typed = typed.lock();
             for time in (from..end).filter_map(|clock| typed.get(&(client, clock))) {
                 // The receiver is dropped once all edits have arrived.
                 let _ = times.send(now - *time);

@@ -3,11 +3,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
+use parking_lot::Mutex;
 use tokio::task::JoinSet;
 
 use crate::{
@@ -152,10 +153,7 @@ async fn type_in_turn(writers: &mut [(Typist, Sender)], typed: &Typed, letters: 
         let clock = typist.typed;
         let update = typist.letter();
         let now = Instant::now();
-        typed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert((typist.client, clock), now);
+        typed.lock().insert((typist.client, clock), now);
         sender.send_update(&update).await?;
     }
     Ok(())
@@ -176,7 +174,7 @@ async fn listen(mut receiver: Receiver, me: u64, mut missing: usize, typed: Type
             if client == me || end <= *known {
                 continue;
             }
-            let typed = typed.lock().unwrap_or_else(PoisonError::into_inner);
+            let typed = typed.lock();
             let clocks = from.max(*known)..end;
             missing = missing.saturating_sub(clocks.len());
             times.extend(clocks.filter_map(|clock| Some(now - *typed.get(&(client, clock))?)));

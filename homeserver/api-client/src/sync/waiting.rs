@@ -5,9 +5,10 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{OwnedDeviceId, OwnedUserId};
 use tokio::sync::Notify;
 use weft_accounts::Session;
@@ -67,8 +68,7 @@ impl Waiting {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {
-        // The map is only changed by single calls: a panic elsewhere leaves it consistent.
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waiters.lock()
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use weft_accounts::Network;
 use weft_budget::{KeyedShare, Share};
@@ -63,7 +64,7 @@ impl Connection {
 
     /// A caller has authenticated: the connection is no longer anonymous.
     pub(super) fn authenticated(&self) {
-        drop(lock(&self.stranger).take());
+        drop(self.stranger.lock().take());
     }
 
     pub(super) fn begin_request(self: &Arc<Self>) -> Activity {
@@ -85,19 +86,19 @@ impl Connection {
 
     /// A part of an answer was written.
     pub(super) fn progressed(&self) {
-        *lock(&self.progress) = Instant::now();
+        *self.progress.lock() = Instant::now();
     }
 
     /// When to check again; `None` if the connection is to be closed: no request has been in progress for long, or answers
     /// wait and nothing of them was written for long.
     pub(super) fn look_again(&self, now: Instant) -> Option<Instant> {
         if self.answers.load(Ordering::Relaxed) > 0 {
-            return Some(*lock(&self.progress) + STALL).filter(|end| *end > now);
+            return Some(*self.progress.lock() + STALL).filter(|end| *end > now);
         }
         if self.requests.load(Ordering::Relaxed) > 0 {
             return Some(now + IDLE);
         }
-        Some(*lock(&self.idle_since) + IDLE).filter(|end| *end > now)
+        Some(*self.idle_since.lock() + IDLE).filter(|end| *end > now)
     }
 }
 
@@ -115,13 +116,8 @@ impl Drop for Activity {
             connection.progressed();
             connection.answers.fetch_sub(1, Ordering::Relaxed);
         } else {
-            *lock(&connection.idle_since) = Instant::now();
+            *connection.idle_since.lock() = Instant::now();
             connection.requests.fetch_sub(1, Ordering::Relaxed);
         }
     }
-}
-
-fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Values are replaced as a whole, so a panic elsewhere doesn't make them inconsistent.
-    value.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,7 +4,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -12,6 +12,7 @@ use std::{
 use axum::{Error, body::Body};
 use bytes::Bytes;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
 use weft_budget::Exhausted;
 use weft_wire::limits::{BODY_GRACE_MS, MIN_BODY_BYTES_PER_SECOND};
@@ -43,11 +44,11 @@ pub(super) struct Leftover(Arc<Mutex<Option<Rest>>>);
 
 impl Leftover {
     pub(super) fn take(&self) -> Option<Rest> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.0.lock().take()
     }
 
     fn put(&self, rest: Rest) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(rest);
+        *self.0.lock() = Some(rest);
     }
 }
 

@@ -1,12 +1,10 @@
 //! The party to which a request is charged: at first the network that it comes from, then the authenticated account or
 //! server. Everything is released when the request and its answer have ended.
 
-use std::{
-    net::Ipv6Addr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{net::Ipv6Addr, sync::Arc};
 
 use http::Extensions;
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{OwnedServerName, OwnedUserId, ServerName, UserId};
 use weft_accounts::Network;
 use weft_budget::{Exhausted, KeyedShare};
@@ -185,7 +183,6 @@ impl Requester {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // It is replaced as a whole, so a panic elsewhere doesn't make it inconsistent.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

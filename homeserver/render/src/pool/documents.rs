@@ -2,9 +2,10 @@
 //! an entry exists only while the document has one or the other.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Semaphore;
 use weft_wire::limits::{MAX_RENDER_PAUSES, RENDER_FIRST_PAUSE_MS, RENDER_LONGEST_PAUSE_MS};
 
@@ -49,7 +50,7 @@ impl Documents {
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<String, Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 
     /// Registers a request, unless the document has a pause.

@@ -6,12 +6,13 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::future::try_join;
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{EventId, OwnedEventId, OwnedUserId, RoomId, ServerName, UserId};
 use weft_convergence::rebuild::PersistedEvent;
 use weft_dag::{
@@ -490,7 +491,7 @@ impl<'a> MergeSession<'a> {
     }
 
     pub(super) fn lock_read(&self) -> MutexGuard<'_, HashMap<OwnedEventId, (Arc<Pdu>, u8)>> {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+        self.read.lock()
     }
 
     /// Stores a persisted event with other flags, or with its whole content in place of a redacted copy.

@@ -6,12 +6,9 @@
 //! The counts are estimates that only grow: merged rows are subtracted by counting the rows on disk again, when a limit
 //! seems to be exceeded. Must not be the record of what is staged.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use parking_lot::{Mutex, MutexGuard};
 use ruma::{OwnedRoomId, OwnedServerName, RoomId, ServerName};
 use tokio::time::Instant;
 use weft_budget::StoredBudget;
@@ -124,8 +121,7 @@ impl StagedBytes {
     }
 
     fn rooms(&self) -> MutexGuard<'_, HashMap<OwnedRoomId, RoomBytes>> {
-        // An entry is inserted or changed as a whole, so a panic elsewhere does not corrupt the map.
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rooms.lock()
     }
 }
 
