@@ -322,6 +322,12 @@ fn default_power_levels(version: &RoomVersion) -> Value {
 
 impl Worker {
     pub(crate) async fn create(&mut self, plan: NewRoom, commit: &mut PendingCommit, reply: Reply<()>) {
+        match self.open().await {
+            Ok(None) => {}
+            // Another command of this turn may have created it, and is answered when that is on disk.
+            Ok(Some(_)) => return reply.send(Err(invalid("room_id", "the room already exists"))),
+            Err(error) => return reply.send(Err(error.into())),
+        }
         match self.make_room(&plan, commit).await {
             Ok(()) => commit.answer(reply, ()),
             Err(error) => {
@@ -333,9 +339,6 @@ impl Worker {
     }
 
     async fn make_room(&mut self, plan: &NewRoom, commit: &mut PendingCommit) -> Result<(), RoomError> {
-        if self.open().await?.is_some() {
-            return Err(invalid("room_id", "the room already exists"));
-        }
         let (signer, ours) = (self.signer(), self.ours().to_owned());
         let active = self
             .active

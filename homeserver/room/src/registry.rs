@@ -16,6 +16,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 use weft_budget::{DailyBudget, Overspent};
+use weft_clock::millis;
 use weft_document::{Published, Readable};
 use weft_room_api::{ChangeBus, Clock, Identity, Unavailable};
 use weft_room_read::Reader;
@@ -53,8 +54,7 @@ pub(crate) struct Shared {
     pub(crate) large_edits: LargeEdits,
     /// When this server started.
     pub(crate) started: MilliSecondsSinceUnixEpoch,
-    /// When the last room was created here, and how many were created at that time or with an earlier clock since.
-    created: Mutex<(MilliSecondsSinceUnixEpoch, u32)>,
+    created: Mutex<Nonces>,
     /// The newest deleted client request of each lane, by time and event.
     forgotten: Mutex<BTreeMap<Lane, (u64, OwnedEventId)>>,
     stopping: AtomicBool,
@@ -70,6 +70,27 @@ struct Slot {
 
 /// Rooms with recorded presence above which expired ones are removed: a limit on memory, not on rooms.
 const PRESENCE_SWEEP: usize = 4_096;
+
+/// Numbers that make equal rooms of the same time different.
+#[derive(Debug, Default)]
+struct Nonces {
+    /// The latest time at which a room was created, in milliseconds since 1970.
+    latest: u64,
+    /// The last number that was given. Never given again: requests read the clock before they get their number, so one
+    /// with an earlier time can be later than one with a later time.
+    last: u32,
+}
+
+impl Nonces {
+    fn next(&mut self, now: u64) -> Option<u32> {
+        if now > self.latest {
+            self.latest = now;
+            return None;
+        }
+        self.last = self.last.wrapping_add(1);
+        Some(self.last)
+    }
+}
 
 impl Shared {
     pub(crate) fn new(
@@ -95,7 +116,7 @@ impl Shared {
             presence: Mutex::default(),
             joining: Mutex::default(),
             outside: tokio::sync::Mutex::default(),
-            created: Mutex::new((MilliSecondsSinceUnixEpoch(0_u32.into()), 0)),
+            created: Mutex::default(),
             forgotten: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
@@ -121,15 +142,9 @@ impl Shared {
             .spend(&user.to_owned(), bytes, Instant::now().into_std())
     }
 
-    /// A number that makes a room created now differ from all that were created at this time; `None` if none is left.
+    /// A number that makes a room created now differ from all that were created at this time; `None` if none is needed.
     pub(crate) fn nonce(&self, now: MilliSecondsSinceUnixEpoch) -> Option<u32> {
-        let mut created = self.created.lock();
-        if now > created.0 {
-            *created = (now, 0);
-            return None;
-        }
-        created.1 = created.1.saturating_add(1);
-        Some(created.1)
+        self.created.lock().next(millis(now))
     }
 
     /// Sends a command to the room's worker. Waits while the mailbox is full: this is the backpressure of a busy room.
@@ -300,5 +315,22 @@ impl Shared {
 
     pub(crate) fn idle(&self) -> Duration {
         self.config.idle_eviction
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_rooms_have_the_same_time_and_number() {
+        let mut nonces = Nonces::default();
+        let mut given = HashSet::new();
+        // Times as they arrive from threads that read the clock in another order.
+        for now in [100, 100, 101, 100, 101, 99, 102, 100, 101, 102, 102, 99] {
+            assert!(given.insert((now, nonces.next(now))), "{now}: {nonces:?}");
+        }
     }
 }

@@ -73,6 +73,26 @@ async fn identical_concurrent_requests_create_different_rooms() {
     }
 }
 
+/// Both are commands of one turn: the second one is refused, and the first one is not lost with it.
+#[tokio::test]
+async fn of_two_concurrent_requests_for_one_room_id_one_succeeds() {
+    let server = Server::new().await;
+    let creator = alice();
+    let id = RoomId::parse(format!("!chosen:{}", creator.server_name())).unwrap();
+    let request = || CreateRoom {
+        version: Some(RoomVersionId::V11),
+        room_id: Some(id.clone()),
+        ..CreateRoom::default()
+    };
+    let (one, two) = tokio::join!(
+        server.rooms.create(&creator, request()),
+        server.rooms.create(&creator, request())
+    );
+    assert_eq!(one.unwrap(), id);
+    assert!(two.unwrap_err().to_string().contains("already exists"));
+    assert!(server.rooms.reader().version(&id).await.unwrap().is_some());
+}
+
 #[tokio::test]
 async fn a_document_has_a_type_a_kind_and_roles() {
     let server = Server::new().await;
