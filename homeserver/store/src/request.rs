@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+// A request hashes some hundred keys of 60 bytes. The seed is random.
+use foldhash::fast::RandomState;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
@@ -30,8 +32,8 @@ pub(crate) struct RequestEngine {
 
 #[derive(Default)]
 struct State {
-    rows: HashMap<Bytes, Option<Bytes>>,
-    ranges: HashMap<KeyRange, Rows>,
+    rows: HashMap<Bytes, Option<Bytes>, RandomState>,
+    ranges: HashMap<KeyRange, Rows, RandomState>,
     bytes: usize,
     /// The call that is about to be made.
     next: Option<Gathering>,
