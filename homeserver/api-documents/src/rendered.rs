@@ -71,7 +71,7 @@ pub(super) async fn answer(
     asked: &HeaderMap,
 ) -> ApiResult<Response> {
     let _permit = ports.content_reads.permit(user).await?;
-    let source = source(ports, &document.doc_id, wanted).await?;
+    let source = source(ports, &document.doc_id, user, wanted).await?;
     let tag = source.hash.map(|hash| format!("W/\"{hash}.{}\"", wanted.format.name()));
     let mut answer = if tag.as_ref().is_some_and(|tag| is_known(asked, tag)) {
         StatusCode::NOT_MODIFIED.into_response()
@@ -86,8 +86,9 @@ pub(super) async fn answer(
     Ok(answer)
 }
 
-async fn source(ports: &DocumentPorts, room: &RoomId, wanted: &Wanted) -> ApiResult<Source> {
+async fn source(ports: &DocumentPorts, room: &RoomId, user: &UserId, wanted: &Wanted) -> ApiResult<Source> {
     if let Some(at) = &wanted.at {
+        check_visible(ports, room, user, at).await?;
         let state = ports.rooms.content(room, Some(std::slice::from_ref(at))).await?;
         return Ok(Source { state, hash: None });
     }
@@ -97,6 +98,22 @@ async fn source(ports: &DocumentPorts, room: &RoomId, wanted: &Wanted) -> ApiRes
         state: text.update(),
         hash,
     })
+}
+
+/// The content at an event shows what was deleted since: only a user who may see the event may see it.
+async fn check_visible(ports: &DocumentPorts, room: &RoomId, user: &UserId, at: &EventId) -> ApiResult<()> {
+    let reader = ports.rooms.reader();
+    let stored = reader
+        .stored_event(room, at)
+        .await?
+        .filter(|stored| stored.is_visible());
+    let pdu = stored.map(|stored| stored.pdu).into_iter().collect();
+    match reader.visible_to_user(room, user, pdu).await?.is_empty() {
+        false => Ok(()),
+        true => Err(ApiError::not_found(
+            "Event not found, or you do not have permission to view it.",
+        )),
+    }
 }
 
 async fn rendered(ports: &DocumentPorts, document: &Document, state: Bytes, format: Format) -> ApiResult<Response> {

@@ -1,10 +1,15 @@
 //! W14, W16: a room with missing events, permanently or temporarily, as clients see it.
 
-use serde_json::Value;
+use std::{sync::Arc, time::Duration};
+
+use ruma::RoomVersionId;
+use serde_json::{Value, json};
+use weft_dag::testing;
+use weft_testkit::WorldPeers;
 
 use super::{
     elsewhere::receive,
-    peer::Peer,
+    peer::{BOB, Peer},
     world::{Person, World, ids},
 };
 
@@ -137,4 +142,37 @@ async fn a_page_of_messages_can_be_continued_after_a_slow_backfill() {
         assert!(page["end"].is_string(), "{page}");
     }
     panic!("the history is missing");
+}
+
+/// A document of another server may hide what was before a join. The content at an earlier event contains text that was deleted
+/// since, so it is not shown either. This server has no render workers: a request that is allowed is answered with 503.
+#[tokio::test]
+async fn the_content_at_an_event_is_for_users_who_may_see_the_event() {
+    let create = json!({ "type": "dev.weft.document" });
+    let mut room = testing::World::with_create(&RoomVersionId::V11, BOB, create);
+    let levels = json!({ "users": { BOB: 100 }, "events_default": 0 });
+    room.state(BOB, "m.room.power_levels", "", levels);
+    room.state(BOB, "m.room.join_rules", "", json!({ "join_rule": "public" }));
+    room.state(
+        BOB,
+        "m.room.history_visibility",
+        "",
+        json!({ "history_visibility": "joined" }),
+    );
+    room.state(BOB, "dev.weft.document", "", json!({ "kind": "text" }));
+    let peer = Peer(Arc::new(WorldPeers::new(room)));
+    let world = World::with_peer(peer.0.clone()).await;
+    let alice = world.person("alice").await;
+    let before = peer.send_text("before the join").pdu().event_id().to_owned();
+    peer.admit(&world, &alice.user).await;
+    let after = receive(&world, peer.send_text("after the join")).await;
+    let (room, reader) = (peer.id(), world.server.rooms.reader());
+    while reader.stored_event(&room, &before).await.unwrap().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for (event, status) in [(before.as_str(), 404), (after.as_str(), 503)] {
+        let path = format!("/_weft/client/v1/documents/{room}?format=text&at={event}");
+        let (got, answer) = world.ask("GET", &path, Some(&alice.token), Value::Null).await;
+        assert_eq!(got, status, "at {event}: {answer}");
+    }
 }
