@@ -38,7 +38,7 @@ pub(crate) struct Writer {
     /// The first failure.
     pub(crate) poisoned: Option<String>,
     pub(crate) closed: bool,
-    /// Released while the database is reopened.
+    /// Released when a file can't be opened, until RocksDB has no work left that opens files.
     pub(crate) spare: Spare,
 }
 
@@ -54,6 +54,13 @@ struct Failed {
     outcomes: Outcomes,
 }
 
+impl Failed {
+    /// Whether nothing was passed to the database.
+    fn is_unwritten(&self) -> bool {
+        self.outcomes.is_empty()
+    }
+}
+
 impl Inner {
     /// Blocks for an fsync.
     pub(crate) fn commit(&self, group: &CommitGroup) -> Outcomes {
@@ -66,6 +73,7 @@ impl Inner {
             return vec![Err(EngineCommitError::Poisoned { reason: reason.clone() }); batches.len()];
         }
         let deadline = Instant::now() + DESCRIPTORS_WAIT;
+        let mut is_reopened = false;
         loop {
             let failed = match self.attempt(&mut writer, group) {
                 Ok(outcomes) => return outcomes,
@@ -74,25 +82,42 @@ impl Inner {
             if !is_out_of_descriptors(&failed.reason) || Instant::now() >= deadline {
                 return writer.poison(failed.reason, batches.len());
             }
-            tracing::warn!(
-                event = "store.reopening",
-                reason = failed.reason,
-                "no file descriptor is left: the store is reopened"
-            );
-            let last = writer.last;
-            match self.reopen(&mut writer, deadline) {
-                // The batches are not there: repeat the attempt.
-                Ok(recovered) if recovered == last => {}
-                Ok(recovered) if Some(recovered) == last.checked_add(1) && failed.outcomes.len() == batches.len() => {
-                    writer.record(recovered);
-                    return failed.outcomes;
-                }
-                Ok(recovered) => {
-                    let reason = format!("the last commit was {last}, and the store has commit {recovered}");
-                    return writer.poison(reason, batches.len());
-                }
-                Err(reason) => return writer.poison(reason, batches.len()),
+            if failed.is_unwritten() && writer.spare.release() {
+                // Only a read failed, so RocksDB still accepts writes.
+                continue;
             }
+            if is_reopened {
+                // Closing the database again would end the compaction that makes do with fewer files.
+                thread::sleep(ATTEMPT_PAUSE);
+            }
+            is_reopened = true;
+            if let Some(outcomes) = self.recover(&mut writer, failed, batches.len(), deadline) {
+                return outcomes;
+            }
+        }
+    }
+
+    /// Reopens the database after a failed attempt. Returns the outcomes if the commit is there after all, or can't be
+    /// made; `None` if it is to be repeated.
+    fn recover(&self, writer: &mut Writer, failed: Failed, batches: usize, deadline: Instant) -> Option<Outcomes> {
+        tracing::warn!(
+            event = "store.reopening",
+            reason = failed.reason,
+            "no file descriptor is left: the store is reopened"
+        );
+        let last = writer.last;
+        match self.reopen(writer, deadline) {
+            // The batches are not there.
+            Ok(recovered) if recovered == last => None,
+            Ok(recovered) if Some(recovered) == last.checked_add(1) && failed.outcomes.len() == batches => {
+                writer.record(recovered);
+                Some(failed.outcomes)
+            }
+            Ok(recovered) => {
+                let reason = format!("the last commit was {last}, and the store has commit {recovered}");
+                Some(writer.poison(reason, batches))
+            }
+            Err(reason) => Some(writer.poison(reason, batches)),
         }
     }
 
@@ -107,7 +132,10 @@ impl Inner {
         };
         let Group { batch, outcomes } = gather(db, group).map_err(unwritten)?;
         match writer.write(db, batch) {
-            Ok(()) => Ok(outcomes),
+            Ok(()) => {
+                writer.spare.retake(db);
+                Ok(outcomes)
+            }
             Err(error) => Err(Failed {
                 reason: describe(error),
                 outcomes,
@@ -121,12 +149,11 @@ impl Inner {
         let mut db = self.db.write();
         // The database's descriptors and the spare ones are free now, so opening can succeed.
         drop(db.take());
-        writer.spare.release();
+        let _ = writer.spare.release();
         loop {
             match reopen(&self.path, &self.options, writer.last) {
                 Ok((reopened, recovered)) => {
                     *db = Some(reopened);
-                    writer.spare = Spare::take();
                     tracing::warn!(
                         event = "store.reopened",
                         commits = recovered,
