@@ -135,6 +135,10 @@ impl Engine for RocksEngine {
         self.read(true, move |db, reach| read::scan(db, &range, reach)).await
     }
 
+    fn is_embedded(&self) -> bool {
+        true
+    }
+
     async fn commit_group(&self, group: CommitGroup) -> Vec<Result<(), EngineCommitError>> {
         let count = group.batches.len();
         let inner = Arc::clone(&self.inner);

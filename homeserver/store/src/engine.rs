@@ -29,6 +29,12 @@ pub trait Engine: Send + Sync + 'static {
     /// [`KeyRange::limit`].
     async fn scan(&self, range: KeyRange) -> Result<Vec<(Bytes, Bytes)>, ReadError>;
 
+    /// Whether the rows are in this process, so that a read is no round trip: joining reads to one call would then cost
+    /// more than it saves.
+    fn is_embedded(&self) -> bool {
+        false
+    }
+
     /// Writes the batches in order, each one atomically, and makes them durable (fsync) before it returns. Returns one
     /// result for each batch.
     ///

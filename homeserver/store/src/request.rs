@@ -1,7 +1,7 @@
 //! The reads of one request: each row is read once, and single reads that are made at the same time become one call.
 //!
 //! A request that looks at many rooms or events runs the same code for each of them concurrently; without this, an
-//! engine across a network would get a call for each row. Must not outlive a request, because it does not see later
+//! engine across a network would get a call for each row. An embedded engine is called at once. Must not outlive a request, because it does not see later
 //! commits, and must not be used by code that reads a row again to see whether it has changed.
 
 use std::collections::HashMap;
@@ -123,6 +123,19 @@ impl RequestEngine {
         self.state.lock()
     }
 
+    /// Reads a row that is not kept without waiting for other reads.
+    async fn get_at_once(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        if let Some(value) = self.lock().rows.get(key) {
+            return Ok(value.clone());
+        }
+        let value = self.engine.get(key).await?;
+        let mut state = self.lock();
+        if !state.is_full() {
+            state.keep(vec![Bytes::copy_from_slice(key)], vec![value.clone()]);
+        }
+        Ok(value)
+    }
+
     /// Adds keys to the next call.
     fn join(&self, keys: Vec<Bytes>) -> Turn<'_> {
         let mut state = self.lock();
@@ -146,6 +159,9 @@ impl RequestEngine {
 #[async_trait]
 impl Engine for RequestEngine {
     async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        if self.engine.is_embedded() {
+            return self.get_at_once(key).await;
+        }
         let values = self.get_many(&[Bytes::copy_from_slice(key)]).await?;
         Ok(values.into_iter().next().flatten())
     }
@@ -162,6 +178,11 @@ impl Engine for RequestEngine {
             let Some(lacking) = lacking else {
                 return self.engine.get_many(keys).await;
             };
+            if self.engine.is_embedded() {
+                let values = self.engine.get_many(&lacking).await?;
+                self.lock().keep(lacking, values);
+                continue;
+            }
             match self.join(lacking) {
                 Turn::Lead(lead) => lead.call().await?,
                 Turn::Follow(ended) => {

@@ -71,6 +71,10 @@ impl<E: Engine> Engine for MeteredEngine<E> {
         self.metrics.calls.measure("scan", self.engine.scan(range)).await
     }
 
+    fn is_embedded(&self) -> bool {
+        self.engine.is_embedded()
+    }
+
     async fn commit_group(&self, group: CommitGroup) -> Vec<Result<(), EngineCommitError>> {
         let count = group.batches.len();
         let bytes = group.batches.iter().map(|batch| batch.write.size()).sum::<usize>();
