@@ -55,7 +55,7 @@ use std::sync::Arc;
 
 use axum::{Router, extract::FromRef};
 use weft_accounts::Accounts;
-use weft_fanout::{Ephemeral, Fanout, Presence};
+use weft_fanout::{Ephemeral, Fanout, Presence, Unread};
 use weft_http::{
     errors::{unknown_method, unknown_path},
     ratelimit::UserLimiter,
@@ -84,6 +84,8 @@ pub struct ClientPorts {
     pub ephemeral: Ephemeral,
     /// Presence.
     pub presence: Presence,
+    /// Numbers of unread events.
+    pub unread: Unread,
     /// Requests to other servers.
     pub remote: Arc<dyn Remote>,
     /// Request rate limits.
@@ -106,6 +108,7 @@ struct Ports {
     fanout: Fanout,
     ephemeral: Ephemeral,
     presence: Presence,
+    unread: Unread,
     remote: Arc<dyn Remote>,
     limiter: UserLimiter,
     clock: Arc<dyn Clock>,
@@ -135,6 +138,7 @@ fn state(ports: ClientPorts) -> Ports {
         fanout: ports.fanout,
         ephemeral: ports.ephemeral,
         presence: ports.presence,
+        unread: ports.unread,
         remote: ports.remote,
         limiter: ports.limiter,
         clock: ports.clock,

@@ -18,9 +18,14 @@ pub(super) fn routes() -> Router<Ports> {
         .endpoint::<get_pushers::v3::Request, _, _>(pushers)
 }
 
+/// A user's push rules.
+pub(super) fn of(user: &UserId) -> Ruleset {
+    Ruleset::server_default(user)
+}
+
 /// Content of `m.push_rules`.
 pub(super) fn default_rules(user: &UserId) -> Value {
-    json!({"global": Ruleset::server_default(user)})
+    json!({"global": of(user)})
 }
 
 /// GET /_matrix/client/v3/pushrules/
@@ -30,7 +35,7 @@ async fn all(caller: Authenticated) -> Json<Value> {
 
 /// GET /_matrix/client/v3/pushrules/global/
 async fn global(caller: Authenticated) -> Json<Ruleset> {
-    Json(Ruleset::server_default(&caller.user_id))
+    Json(of(&caller.user_id))
 }
 
 /// GET /_matrix/client/v3/pushers

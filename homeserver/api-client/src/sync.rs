@@ -18,7 +18,7 @@ pub(super) use waiting::Waiting;
 use std::{
     collections::BTreeSet,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -32,11 +32,12 @@ use ruma::{
         filter::{Filter as EventFilter, FilterDefinition},
         sync::sync_events::v3::{self, Filter},
     },
+    push::Ruleset,
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use weft_accounts::{AccountDataChange, Accounts, Session};
-use weft_fanout::{Ephemeral, Fanout, Presence, Wake, presence::UserPresence};
+use weft_fanout::{Ephemeral, Fanout, Presence, Unread, Wake, presence::UserPresence};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -113,6 +114,8 @@ async fn sync(
             accounts: &ports.accounts,
             ephemeral: &ports.ephemeral,
             presence: &ports.presence,
+            unread: &ports.unread,
+            push_rules: OnceLock::new(),
             user,
             session: &caller,
             since: token.clone(),
@@ -214,6 +217,9 @@ struct SyncRequest<'a> {
     accounts: &'a Accounts,
     ephemeral: &'a Ephemeral,
     presence: &'a Presence,
+    unread: &'a Unread,
+    /// The user's push rules, once a room has changes.
+    push_rules: OnceLock<Ruleset>,
     user: &'a UserId,
     /// The session of the requesting device.
     session: &'a Session,

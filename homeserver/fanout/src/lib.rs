@@ -12,6 +12,7 @@ mod hub;
 pub mod ports;
 pub mod presence;
 mod subscription;
+pub mod unread;
 
 pub use awareness::{Awareness, Joined};
 pub use edit_frame::EditFrame;
@@ -20,3 +21,4 @@ pub use hub::{Fanout, Wake};
 pub use ports::{EduSink, Member, MembershipView};
 pub use presence::Presence;
 pub use subscription::{Change, RoomSubscription};
+pub use unread::Unread;

@@ -44,5 +44,7 @@ mod sync_everything;
 mod sync_lanes;
 #[path = "client/sync_state.rs"]
 mod sync_state;
+#[path = "client/unread.rs"]
+mod unread;
 #[path = "client/world.rs"]
 mod world;

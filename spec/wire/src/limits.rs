@@ -448,6 +448,8 @@ pub const MAX_PRESENCE_ROOMS: usize = 500;
 /// Threads of one room for which a user's receipts are stored; a new one replaces the oldest. Each takes two rows and
 /// is sent to all members.
 pub const MAX_RECEIPT_THREADS: usize = 200;
+/// Unread events of one room that are examined and counted for a user: clients show "99+", and each costs a read.
+pub const MAX_UNREAD_EVENTS: usize = 200;
 /// A password, bytes: Argon2 reads all of it.
 pub const MAX_PASSWORD_BYTES: usize = 1_024;
 /// Minimum length of a new password, characters (NIST SP 800-63B, section 5.1.1). Existing shorter passwords remain

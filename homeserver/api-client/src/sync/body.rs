@@ -8,6 +8,7 @@ use serde_json::{
     Map, Value, json,
     value::{RawValue, to_raw_value},
 };
+use weft_fanout::unread::Count;
 use weft_store::Lane;
 
 /// A list of events.
@@ -36,6 +37,22 @@ pub(super) struct Timeline {
     pub(super) prev_batch: Option<String>,
 }
 
+/// Numbers of events that the user has not read.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub(super) struct Unread {
+    highlight_count: u64,
+    notification_count: u64,
+}
+
+impl From<Count> for Unread {
+    fn from(count: Count) -> Self {
+        Self {
+            highlight_count: count.highlights,
+            notification_count: count.notifications,
+        }
+    }
+}
+
 /// A room that the user has joined, or had joined until the end of its timeline.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Room {
@@ -51,7 +68,9 @@ pub(super) struct Room {
     #[serde(skip_serializing_if = "Events::is_empty")]
     pub(super) account_data: Events,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) unread_notifications: Option<Value>,
+    pub(super) unread_notifications: Option<Unread>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) unread_thread_notifications: BTreeMap<String, Unread>,
     /// Members whose presence the client may not have yet.
     #[serde(skip)]
     pub(super) newcomers: Vec<OwnedUserId>,

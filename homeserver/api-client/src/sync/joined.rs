@@ -7,7 +7,7 @@ use ruma::{OwnedUserId, RoomId, api::client::filter::EventFormat};
 use serde_json::{Map, Value, json, value::RawValue};
 use weft_accounts::AccountDataChange;
 use weft_dag::Pdu;
-use weft_fanout::Receipt;
+use weft_fanout::{Receipt, unread::Counting};
 use weft_http::errors::{ApiError, ApiResult};
 use weft_wire::limits::MAX_PRESENCE_PER_ANSWER;
 
@@ -23,6 +23,7 @@ use crate::{
     event_fields::EventFields,
     events::{Shown, client_event, passes_names, passes_room},
     ignored::Ignored,
+    push_rules,
     unsigned::{Viewer, shown_timeline},
 };
 
@@ -73,8 +74,27 @@ impl SyncRequest<'_> {
         if self.since.is_some() {
             body.newcomers = self.newcomers(room, new_here, &recent, &state).await?;
         }
-        body.unread_notifications = Some(json!({"highlight_count": 0, "notification_count": 0}));
+        self.add_unread(room, ignored, &mut body).await?;
         Ok(Some(body))
+    }
+
+    /// The numbers of events that the user has not read; those of threads apart, if the client asks for it.
+    async fn add_unread(&self, room: &RoomId, ignored: &Ignored, body: &mut Room) -> ApiResult<()> {
+        let counting = Counting {
+            user: self.user,
+            rules: self.push_rules.get_or_init(|| push_rules::of(self.user)),
+            is_ignored: &|user| ignored.contains(user),
+        };
+        let now = self.now_in(room);
+        let counts = self.unread.counts(self.reader, room, &counting, now).await?;
+        if self.filter.room.timeline.unread_thread_notifications {
+            body.unread_notifications = Some(counts.main.into());
+            let threads = counts.threads.into_iter();
+            body.unread_thread_notifications = threads.map(|(root, count)| (root, count.into())).collect();
+        } else {
+            body.unread_notifications = Some(counts.total().into());
+        }
+        Ok(())
     }
 
     /// Users who now share a room with the user: those who joined, or all members if the user joined.

@@ -17,7 +17,7 @@ use ruma::OwnedServerName;
 use tokio::task::{JoinHandle, JoinSet};
 use weft_accounts::{AccountLimits, Accounts};
 use weft_budget::{Budgets, DailyBudget};
-use weft_fanout::{Awareness, Ephemeral, Fanout, Presence};
+use weft_fanout::{Awareness, Ephemeral, Fanout, Presence, Unread};
 use weft_federation::handshake::Handshake;
 use weft_federation::inbound::Transactions;
 use weft_federation::outbox::{Sender, SenderConfig};
@@ -88,6 +88,7 @@ struct LocalServices {
     awareness: Awareness,
     ephemeral: Ephemeral,
     presence: Presence,
+    unread: Unread,
     membership: MembershipLocks,
 }
 
@@ -298,6 +299,7 @@ fn local(config: &Config, store: &Store, federation_services: &FederationService
         awareness,
         ephemeral,
         presence,
+        unread: Unread::default(),
         membership: MembershipLocks::default(),
     }
 }
@@ -434,6 +436,7 @@ fn client_ports(
         fanout: local.fanout.clone(),
         ephemeral: local.ephemeral.clone(),
         presence: local.presence.clone(),
+        unread: local.unread.clone(),
         remote: Arc::new(RemoteRooms {
             rooms: rooms.clone(),
             handshake: Arc::clone(&federation_services.handshake),

@@ -13,7 +13,7 @@ use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 use weft_accounts::NewAccount;
-use weft_fanout::{Ephemeral, Presence};
+use weft_fanout::{Ephemeral, Presence, Unread};
 use weft_federation::Initiator;
 use weft_gateway::{
     client::{ClientPorts, ClientSettings, Registration, Remote, router, with_fallbacks},
@@ -236,6 +236,7 @@ impl World {
             fanout: fanout.clone(),
             ephemeral,
             presence,
+            unread: Unread::default(),
             remote: Arc::clone(&asked) as Arc<dyn Remote>,
             limiter,
             clock: Arc::new(SystemClock),
