@@ -12,6 +12,7 @@ import pathlib
 import sys
 import time
 
+import audit
 import awareness
 import claims
 import documents
@@ -121,6 +122,7 @@ SUITES = (
     ("joins", federation.run, federation.expected),
     ("documents", documents.run, documents.expected),
     ("edus", edus.run, edus.expected),
+    ("audit", audit.run, audit.expected),
     ("awareness", awareness.run, awareness.expected),
     ("rendering", rendering.run, rendering.expected),
     ("live", frame_answer, frame_expected),

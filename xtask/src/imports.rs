@@ -15,6 +15,11 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         &["weft-wire", "weft-crdt", "weft-dag"],
     ),
     (
+        "spec/verify",
+        "weft-verify",
+        &["weft-wire", "weft-crdt", "weft-dag", "weft-convergence"],
+    ),
+    (
         "homeserver/store",
         "weft-store",
         &["weft-wire", "weft-crdt", "weft-dag"],
@@ -233,6 +238,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-wire",
             "weft-crdt",
             "weft-dag",
+            "weft-verify",
             "weft-store",
             "weft-store-rocksdb",
             "weft-fanout",

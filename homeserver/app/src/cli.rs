@@ -31,6 +31,8 @@ pub(crate) enum Command {
     /// Manage the server's signing keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Verify an exported log of a document: exit code 0 good, 1 wrong, 2 can't be judged.
+    Verify(VerifyArguments),
     /// Render documents in a sandbox, as a child process of `weft serve`.
     #[command(hide = true)]
     RenderWorker,
@@ -146,6 +148,17 @@ pub(crate) struct DeactivateUserArguments {
     pub(crate) erase: bool,
     #[command(flatten)]
     pub(crate) config: ConfigFile,
+}
+
+/// `weft verify`
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArguments {
+    /// The exported file; `-` reads standard input.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Trust only the keys in this file: a JSON object like `keys` in an exported file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) keys: Option<PathBuf>,
 }
 
 fn server_name(text: &str) -> Result<OwnedServerName, String> {

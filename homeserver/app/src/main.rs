@@ -15,6 +15,7 @@ mod serve;
 mod terminal;
 mod user_access;
 mod user_command;
+mod verify_command;
 
 use std::process::ExitCode;
 
@@ -27,6 +28,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     if matches!(cli.command, Command::RenderWorker) {
         return weft_render_worker::main();
+    }
+    if let Command::Verify(arguments) = &cli.command {
+        return verify_command::run(arguments);
     }
     // New files (keys, documents, configurations with secrets) are accessible only to the program's own user.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -41,8 +45,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Failure> {
     match command {
-        // It has its own exit codes.
-        Command::RenderWorker => Ok(()),
+        // They have their own exit codes.
+        Command::RenderWorker | Command::Verify(_) => Ok(()),
         Command::Serve(arguments) => Ok(serve::run(&arguments)?),
         Command::Config(ConfigCommand::New(arguments)) => config_command::new(&arguments),
         Command::Config(ConfigCommand::Check(arguments)) => config_command::check(&arguments),

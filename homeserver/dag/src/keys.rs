@@ -75,8 +75,9 @@ impl VerifyKey {
         self.validity
     }
 
-    /// Whether the key is valid for an event of that time.
-    fn covers(&self, event_ts: MilliSecondsSinceUnixEpoch, enforce: bool) -> bool {
+    /// Whether the key is valid for an event of that time. `enforce`: whether the room version limits current keys, too.
+    #[must_use]
+    pub fn covers(&self, event_ts: MilliSecondsSinceUnixEpoch, enforce: bool) -> bool {
         match self.validity {
             KeyValidity::ValidUntil(until) => !enforce || event_ts <= until,
             KeyValidity::ExpiredAt(expired) => event_ts <= expired,
@@ -113,6 +114,22 @@ impl VerifyKeys {
     #[must_use]
     pub fn get(&self, server: &ServerName, key_id: &str) -> Option<&VerifyKey> {
         self.servers.get(server)?.get(key_id)
+    }
+
+    /// All keys, by server and key id.
+    pub fn iter(&self) -> impl Iterator<Item = (&ServerName, &str, &VerifyKey)> {
+        let servers = self.servers.iter();
+        servers.flat_map(|(server, keys)| keys.iter().map(move |(id, key)| (&**server, id.as_str(), key)))
+    }
+
+    /// The keys of these servers alone: checking an event prepares all keys that it is given.
+    #[must_use]
+    pub fn only<'a>(&self, servers: impl IntoIterator<Item = &'a OwnedServerName>) -> Self {
+        let servers = servers.into_iter();
+        let found = servers.filter_map(|server| Some((server.clone(), self.servers.get(server)?.clone())));
+        Self {
+            servers: found.collect(),
+        }
     }
 
     /// The keys that are valid for an event of that time, in ruma's form. A server without a valid key stays in the

@@ -100,6 +100,12 @@ impl Unchecked {
         self.pdu.event_id()
     }
 
+    /// Its canonical JSON, without `unsigned`.
+    #[must_use]
+    pub fn json(&self) -> &str {
+        self.pdu.json()
+    }
+
     /// The room that it claims.
     #[must_use]
     pub fn room_id(&self) -> &RoomId {

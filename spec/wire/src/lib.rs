@@ -4,6 +4,7 @@
 //! document API, roles, error codes and all limits on external input. The specification is in `spec/docs`, the vectors are in
 //! `spec/vectors`. This crate must not do I/O, read a clock or depend on storage.
 
+pub mod audit;
 pub mod awareness;
 pub mod document;
 pub mod errcode;

@@ -186,6 +186,34 @@ pub const MAX_CONFLICTS_PER_EDIT: usize = 1_000;
 /// Places at which a search replaces text.
 pub const MAX_REPLACEMENTS_PER_CHANGE: usize = 100_000;
 
+// --- Audit files ------------------------------------------------------------------------------------------------------
+
+/// One line of an audit file, bytes. The longest is the list of the state at a cut: 48 bytes an event, for 300,000
+/// members.
+pub const MAX_AUDIT_LINE_BYTES: usize = 16 * 1024 * 1024;
+/// Events of an audit file. A verifier keeps some 300 bytes of each.
+pub const MAX_AUDIT_EVENTS: usize = 20_000_000;
+/// Keys in an audit file, of all servers: a thousand servers with as many keys as [`MAX_KEYS_PER_SERVER`] allows two of.
+pub const MAX_AUDIT_KEYS: usize = 100_000;
+/// Heads of an audit file. Servers merge forward extremities; a thousand are an attack.
+pub const MAX_AUDIT_HEADS: usize = 10_000;
+/// Entries of states and state vectors that a verifier reads to resolve states and to merge vectors. A log of a million
+/// events in a room with 200 members, each event after two others with different states, needs as many.
+pub const MAX_AUDIT_WORK: u64 = 400_000_000;
+/// Bytes of events that a verifier keeps to decide between claims to the same clocks, for which it needs all of them.
+pub const MAX_AUDIT_KEPT_BYTES: usize = 1024 * 1024 * 1024;
+/// Exports of one user at the same time: each holds a page of events.
+pub const MAX_AUDIT_EXPORTS_PER_USER: u64 = 2;
+/// The same for all users.
+pub const MAX_AUDIT_EXPORTS: u64 = 16;
+/// Seconds after which an export ends: the largest log over a slow connection. A file that ends early has no last line.
+pub const AUDIT_EXPORT_SECONDS: u64 = 60 * 60;
+/// Events that an export reads at a time. Two pages of the largest events are 13 MB.
+pub const AUDIT_PAGE_EVENTS: usize = 100;
+/// Events that an export sends out of their order of arrival, because an earlier one references them: a gap that was
+/// filled later. It keeps their ids until their turn comes.
+pub const MAX_AUDIT_EVENTS_AHEAD: usize = 100_000;
+
 // --- Awareness ------------------------------------------------------------------------------------------------------
 
 /// JSON state of one client, bytes, without `user.id` and `user.name`, which the server writes. Colour and cursor take
