@@ -263,6 +263,21 @@ impl RemoteKeys {
         answers
     }
 
+    /// The keys of a server that are in memory or stored, without a request to any server. Empty if it is unknown.
+    pub async fn stored(&self, name: &ServerName) -> VerifyKeys {
+        if name == self.inner.own.server_name() {
+            return self.inner.own.verify_keys();
+        }
+        let server = self.server(name);
+        // The task that holds the lock has loaded them already, and waits for an answer.
+        if let Ok(mut fetching) = server.fetching.try_lock()
+            && !std::mem::replace(&mut fetching.loaded, true)
+        {
+            self.load(&server, name).await;
+        }
+        server.known().map(|known| known.verify.clone()).unwrap_or_default()
+    }
+
     async fn of(&self, need: &Need<'_>) -> VerifyKeys {
         if need.server == self.inner.own.server_name() {
             return self.inner.own.verify_keys();

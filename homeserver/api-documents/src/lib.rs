@@ -3,6 +3,7 @@
 //! A thin layer over rooms: every operation is also possible through Matrix endpoints, with the same effect. Roles
 //! are power levels. Must not decide who may give them: the room's own rules do.
 
+mod audit;
 mod caller;
 mod chat;
 mod content;
@@ -39,6 +40,7 @@ use weft_http::{
 use weft_render::Renderer;
 use weft_room::Rooms;
 
+pub use audit::{AuditPorts, KnownKeys};
 pub use content::ContentReads;
 
 /// Invites users, of this server or of another one; another server has to sign the invitation of its user first.
@@ -73,6 +75,8 @@ pub struct DocumentPorts {
     pub presence: Presence,
     /// Requests for whole texts in progress.
     pub content_reads: ContentReads,
+    /// Exports of signed logs.
+    pub audit: AuditPorts,
 }
 
 impl FromRef<DocumentPorts> for Accounts {
@@ -93,6 +97,7 @@ pub fn router(ports: DocumentPorts) -> Router {
         .route("/_weft/client/v1/documents", get(list::list).post(create::create))
         .route("/_weft/client/v1/documents/{id}", get(show::show).patch(show::rename))
         .route("/_weft/client/v1/documents/{id}/content", get(content::content))
+        .route("/_weft/client/v1/documents/{id}/audit", get(audit::export))
         .route("/_weft/client/v1/documents/{id}/sync", post(exchange::sync))
         .route("/_weft/client/v1/documents/{id}/updates", post(exchange::update))
         .route("/_weft/client/v1/documents/{id}/chat", post(chat::send))

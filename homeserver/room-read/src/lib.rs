@@ -4,6 +4,7 @@
 //! read, except in `visibility`, and must not write.
 
 mod access;
+mod audit;
 mod cache;
 mod content;
 mod documents;
@@ -37,6 +38,7 @@ use self::cache::RowCache;
 use weft_room_api::Unavailable;
 
 pub use access::Access;
+pub use audit::{AuditItem, AuditLog};
 pub use events::{Place, StoredEvent};
 pub use members::RoomMembership;
 pub use rows::{damaged, vector_row};

@@ -24,7 +24,7 @@ use weft_federation::outbox::{Sender, SenderConfig};
 use weft_federation::{Client, ClientConfig, KeyRing, RemoteEvents, RemoteKeys};
 use weft_gateway::client::operator::operator_router;
 use weft_gateway::client::{ClientPorts, ClientSettings, Registration};
-use weft_gateway::documents::{ContentReads, DocumentPorts};
+use weft_gateway::documents::{AuditPorts, ContentReads, DocumentPorts};
 use weft_gateway::health::Readiness;
 use weft_gateway::live::{ConnectionIds, LivePorts};
 use weft_gateway::membership_lock::MembershipLocks;
@@ -42,7 +42,7 @@ use weft_telemetry::{MeteredTransport, Metrics, PeerCalls, TracedRouter, current
 
 use super::{ServeError, housekeeping, storage};
 use crate::adapters::{
-    FederationEdus, FederationPeers, KeyRingIdentity, RemoteRooms, RoomInboundHandler, RoomInvitations,
+    CachedKeys, FederationEdus, FederationPeers, KeyRingIdentity, RemoteRooms, RoomInboundHandler, RoomInvitations,
     RoomMembershipView, StoredKeyCache, StoredOutbox, wake_sender,
 };
 use crate::config::{self, Area, Config, RegistrationMode};
@@ -401,6 +401,11 @@ fn areas(
         renderer: Arc::new(renderer.clone()),
         presence: local.presence.clone(),
         content_reads,
+        audit: AuditPorts::new(
+            config.server_name.clone(),
+            Arc::new(CachedKeys(federation_services.keys.clone())),
+            Arc::new(weft_room_api::SystemClock),
+        ),
     });
     let live = live::router(LivePorts {
         rooms: rooms.clone(),

@@ -13,11 +13,12 @@ use ruma::{OwnedRoomId, OwnedServerName, RoomAliasId, RoomId, ServerName, UserId
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 use weft_accounts::NewAccount;
+use weft_dag::VerifyKeys;
 use weft_fanout::{Ephemeral, Presence, Unread};
 use weft_federation::Initiator;
 use weft_gateway::{
     client::{ClientPorts, ClientSettings, Registration, Remote, router, with_fallbacks},
-    documents::{self, ContentReads, DocumentPorts, Invitations},
+    documents::{self, AuditPorts, ContentReads, DocumentPorts, Invitations},
     errors::{ApiError, ApiResult},
     membership_lock::MembershipLocks,
     public_rooms::PublicRoomsQuery,
@@ -228,6 +229,7 @@ impl World {
             limiter: limiter.clone(),
             membership: membership.clone(),
             content_reads: ContentReads::default(),
+            audit: AuditPorts::new(server.name.clone(), Arc::new(VerifyKeys::new()), Arc::new(SystemClock)),
         });
         let router = router(ClientPorts {
             accounts: accounts.clone(),

@@ -9,9 +9,10 @@ use ruma::{RoomId, UserId};
 use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 use weft_accounts::{Accounts, NewAccount};
+use weft_dag::VerifyKeys;
 use weft_fanout::Presence;
 use weft_gateway::{
-    documents::{ContentReads, DocumentPorts, Invitations, router},
+    documents::{AuditPorts, ContentReads, DocumentPorts, Invitations, router},
     errors::ApiResult,
     membership_lock::MembershipLocks,
     ratelimit::UserLimiter,
@@ -91,6 +92,7 @@ impl World {
             renderer: Arc::new(NoRenderer),
             presence,
             content_reads: ContentReads::default(),
+            audit: AuditPorts::new(server.name.clone(), Arc::new(VerifyKeys::new()), Arc::new(SystemClock)),
         });
         Self { rooms, accounts, api }
     }
