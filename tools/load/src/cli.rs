@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    edit, events, federation_in, growth, join,
+    audit, edit, events, federation_in, growth, join,
     local::Local,
     machine::{self, Machine},
     many_clients, open,
@@ -98,6 +98,8 @@ pub enum Scenario {
     Join(join::Options),
     /// One document with a very long history (own servers only).
     Growth(growth::Options),
+    /// Export of a long signed log, and its verification (own servers only).
+    Audit(audit::Options),
     /// Start of a server with many rooms (own servers only).
     Restart(restart::Options),
     /// Measure nothing: write the kept figures into a file like RESULTS.md.
@@ -127,6 +129,7 @@ impl Scenario {
             Self::FederationIn(_) => "federation-in",
             Self::Join(_) => "join",
             Self::Growth(_) => "growth",
+            Self::Audit(_) => "audit",
             Self::Restart(_) => "restart",
             Self::Table(_) => "table",
         }
@@ -145,6 +148,7 @@ impl Scenario {
             Self::FederationIn(federation_in::Options::small()),
             Self::Join(join::Options::small()),
             Self::Growth(growth::Options::small()),
+            Self::Audit(audit::Options::small()),
             Self::Restart(restart::Options::small()),
         ]
     }
@@ -274,6 +278,7 @@ pub async fn on_own(scenario: &Scenario) -> Result<Vec<Figure>> {
         }
         Scenario::Join(options) => join::measure(&join::prepare(options).await?).await,
         Scenario::Growth(options) => growth::measure(options).await,
+        Scenario::Audit(options) => audit::measure(options).await,
         Scenario::Restart(options) => restart::measure(options).await,
         Scenario::Table(_) => Ok(Vec::new()),
     }
@@ -329,7 +334,10 @@ async fn on_peers(scenario: &Scenario, kinds: &[Kind]) -> Result<Vec<Figure>> {
         return on_synapse(scenario).await;
     }
     ensure!(
-        !matches!(scenario, Scenario::Growth(_) | Scenario::Restart(_)),
+        !matches!(
+            scenario,
+            Scenario::Growth(_) | Scenario::Audit(_) | Scenario::Restart(_)
+        ),
         "{} has no peers",
         scenario.name()
     );

@@ -92,6 +92,7 @@ scenario!(
     "all members",
     "the text is there"
 );
+scenario!(a_log_is_exported_and_good, "audit", "exported", "verified");
 scenario!(rooms_are_there_after_a_restart, "restart", "a good stop", "kill -9");
 
 #[tokio::test(flavor = "multi_thread")]
