@@ -10,8 +10,8 @@ pub mod seal;
 mod stored_text;
 
 pub use open_text::{
-    AdmittedUpdate, CopiedPast, EditUpdate, Examined, FoldJob, Folded, GrowingText, OpenText, PointOfText, Replacement,
-    ReservedNumbers, RunId, VectorsAfter,
+    AdmittedUpdate, CopiedPast, EditUpdate, Examined, FoldJob, Folded, GrowingText, OpenText, Origin, PointOfText,
+    Replacement, ReservedNumbers, RunId, VectorsAfter,
 };
 pub use published::{Published, Readable};
 pub use stored_text::{stored_text, stored_vector};

@@ -6,6 +6,7 @@ mod admitted;
 mod held;
 mod replacement;
 mod snapshot;
+mod versions;
 
 use std::collections::BTreeSet;
 
@@ -23,7 +24,7 @@ use weft_store::{
     Batch,
     tables::documents::{
         CLIENT_OWNERS, CURRENT_VECTOR, DOC_SEQ, EVENT_VECTOR, JOURNAL, JOURNALED_ROOMS, JournalRow, SNAPSHOT_TAIL,
-        VECTORS,
+        VECTORS, VERSIONS_FROM,
     },
 };
 use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNAL_ENTRIES};
@@ -36,11 +37,13 @@ use self::{
     held::HeldText,
     replacement::put_authors,
     snapshot::{Stored, StoredSnapshot, Tail},
+    versions::Version,
 };
 pub use self::{
     admitted::{AdmittedUpdate, CopiedPast, EditUpdate},
     replacement::{GrowingText, Replacement, ReservedNumbers, VectorsAfter},
     snapshot::{FoldJob, Folded, PointOfText, RunId},
+    versions::Origin,
 };
 
 /// Chains of vector groups are at most this long, as with state groups.
@@ -73,11 +76,9 @@ pub struct OpenText {
     pending_bytes: usize,
     /// When the first and the last pending edit arrived.
     waiting: Option<(Instant, Instant)>,
-    /// The version of the document: `doc_seq`.
-    seq: u64,
+    version: Version,
     group: VectorGroup,
     next_group: u64,
-    next_row: u64,
     tail: Tail,
     snapshot: Stored,
     /// The text as worked out in this turn, without what was appended to the tail since: to be written as the snapshot
@@ -123,10 +124,9 @@ impl OpenText {
             pending: Vec::new(),
             pending_bytes: 0,
             waiting: None,
-            seq: 0,
+            version: Version::default(),
             group: VectorGroup::default(),
             next_group: 1,
-            next_row: 1,
             tail: Tail::default(),
             snapshot: Stored::default(),
             unwritten: None,
@@ -153,12 +153,17 @@ impl OpenText {
                 store.scan(VECTORS.under(&(room,)).reversed().limit(1)),
                 store.scan_all(CLIENT_OWNERS.under(&(room,))),
                 store.get(&DOC_SEQ, &key),
+                store.get(&VERSIONS_FROM, &key),
             )?)
         };
-        let (sealed, snapshot, (tail, journal, last_vector, owners, seq)) =
+        let (sealed, snapshot, (tail, journal, last_vector, owners, seq, known_from)) =
             try_join!(sealed, StoredSnapshot::read(reader, room), stored)?;
         let mut open = Self::empty();
-        open.seq = seq.unwrap_or(0);
+        open.version = Version {
+            // The number of an edit's row is its version, and must not be used twice. In an old store it may be higher.
+            seq: journal.last().map_or(0, |((_, row), _)| *row).max(seq.unwrap_or(0)),
+            known_from,
+        };
         open.set_snapshot(room, snapshot)?;
         open.set_tail(room, tail)?;
         if let Some((group, (vector, hops))) = sealed {
@@ -172,7 +177,6 @@ impl OpenText {
             }
         }
         for ((_, seq), row) in journal {
-            open.next_row = seq.saturating_add(1);
             let update = open.apply_stored(room, row.update)?;
             for client in update.ranges().into_keys() {
                 open.owners.claim(client, &row.author);
@@ -180,6 +184,8 @@ impl OpenText {
             open.pending_bytes = open.pending_bytes.saturating_add(update.wire_len());
             open.pending.push(PendingEdit {
                 seq,
+                version: open.version_of_row(seq),
+                at: row.at.unwrap_or(0),
                 author: row.author,
                 update,
             });
@@ -296,17 +302,16 @@ impl OpenText {
         self.text.get().cloned()
     }
 
-    /// Writes an applied edit to the journal.
-    pub fn journal(&mut self, batch: &mut Batch, room: &RoomId, author: &UserId, update: Update) -> Bytes {
+    /// Writes an applied edit to the journal. `at`: the time in milliseconds since 1970.
+    pub fn journal(&mut self, batch: &mut Batch, room: &RoomId, author: &UserId, update: Update, at: u64) -> Bytes {
         let bytes = Bytes::from(update.encode());
         let row = JournalRow {
             author: author.to_owned(),
+            at: Some(at),
             update: bytes.clone(),
         };
-        let seq = self.next_row;
-        self.next_row += 1;
-        batch.put(&JOURNAL, &(room, seq), &row);
-        self.next_version(batch, room);
+        let version = self.next_version(batch, room);
+        batch.put(&JOURNAL, &(room, version), &row);
         if self.pending.is_empty() {
             batch.put(&JOURNALED_ROOMS, &(room,), &());
         }
@@ -314,18 +319,13 @@ impl OpenText {
         self.waiting = Some((self.waiting.map_or(now, |(first, _)| first), now));
         self.pending_bytes = self.pending_bytes.saturating_add(bytes.len());
         self.pending.push(PendingEdit {
-            seq,
+            seq: version,
+            version,
+            at,
             author: author.to_owned(),
             update,
         });
         bytes
-    }
-
-    /// Raises the version of the document: an edit was journaled, an event brought something new, or the text was
-    /// replaced. Sealing changes no text.
-    fn next_version(&mut self, batch: &mut Batch, room: &RoomId) {
-        self.seq = self.seq.saturating_add(1);
-        batch.put(&DOC_SEQ, &(room,), &self.seq);
     }
 
     /// Whether so much is pending that a seal can't wait for a pause.
@@ -380,23 +380,20 @@ impl OpenText {
 
     // --- Merged events -------------------------------------------------------------------------------------------
 
-    /// Merges the admitted update of an event into what is sealed: claims, owners, vector, tail. Also into the text,
-    /// unless it is there already. Returns what was new to the text.
+    /// Merges the admitted update of an event into what is sealed: claims, owners, vector, tail, versions. Also into the
+    /// text, unless it is there already. Returns what was new to the text. `now`: the time in milliseconds since 1970.
     pub fn merge(
         &mut self,
-        batch: &mut Batch,
+        (batch, now): (&mut Batch, u64),
         room: &RoomId,
-        event: &EventId,
-        sender: &UserId,
+        (event, sender): (&EventId, &UserId),
         update: &Update,
+        origin: &Origin<'_>,
     ) -> Result<Update, Unavailable> {
         let new = self.text.get()?.only_new(update);
         self.apply(update)?;
         self.note_added(&new);
-        // A sealed edit has raised it when it was journaled.
-        if !new.is_empty() {
-            self.next_version(batch, room);
-        }
+        self.put_versions((&mut *batch, now), room, (event, sender), (origin, &new));
         let ranges = update.ranges();
         put_authors(batch, room, event, sender, &ranges);
         for client in ranges.keys() {
@@ -477,7 +474,7 @@ impl OpenText {
             }
         }
         self.note_replaced();
-        self.next_version(batch, room);
+        self.next_version_is_first(batch, room);
         // If this server was in the room before, its text is kept: other servers may not have all of it.
         let text = self.text.get_mut()?;
         if let Err(error) = text.apply(&update) {

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use ruma::{OwnedUserId, UserId};
 use weft_crdt::{ClientId, MergeError, SplitError, Update, compact, merge, split};
+use weft_room_read::versions::steps::Step;
 use weft_wire::limits::MAX_SEALED_UPDATE_BYTES;
 
 /// An edit that is journaled and not yet part of an event.
@@ -16,6 +17,10 @@ use weft_wire::limits::MAX_SEALED_UPDATE_BYTES;
 pub struct PendingEdit {
     /// Its row in the journal.
     pub seq: u64,
+    /// The version that it made.
+    pub version: u64,
+    /// When it was journaled, in milliseconds since 1970; 0 if that is not known.
+    pub at: u64,
     /// Who wrote it.
     pub author: OwnedUserId,
     /// The new blocks and deletions.
@@ -31,6 +36,8 @@ pub struct Part {
     pub update: Update,
     /// Journal rows that are completely sealed by this part and the parts before it.
     pub rows: Vec<u64>,
+    /// What of the update each version added.
+    pub steps: Vec<Step>,
 }
 
 /// Why edits could not be merged.
@@ -129,8 +136,17 @@ fn bundle(author: &UserId, edits: &[&PendingEdit]) -> Result<Vec<Part>, PlanErro
     };
     let pieces = split(&merged, MAX_SEALED_UPDATE_BYTES)?;
     let last = pieces.len().saturating_sub(1);
-    let part = |(at, update)| Part {
+    let steps: Vec<Step> = edits
+        .iter()
+        .map(|edit| Step::of(edit.version, edit.at, &edit.update))
+        .collect();
+    let part = |(at, update): (usize, Update)| Part {
         author: author.to_owned(),
+        // The common case is one part, which has all of it.
+        steps: match last {
+            0 => steps.clone(),
+            _ => within(&steps, &update),
+        },
         update,
         // A row is sealed when its last part is.
         rows: if at == last {
@@ -140,6 +156,12 @@ fn bundle(author: &UserId, edits: &[&PendingEdit]) -> Result<Vec<Part>, PlanErro
         },
     };
     Ok(pieces.into_iter().enumerate().map(part).collect())
+}
+
+/// What of these steps is in an update.
+fn within(steps: &[Step], update: &Update) -> Vec<Step> {
+    let parts = steps.iter().map(|step| step.within(update));
+    parts.filter(|step| !step.is_empty()).collect()
 }
 
 #[cfg(test)]

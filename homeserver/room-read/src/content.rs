@@ -62,6 +62,20 @@ impl Reader {
         if extremities.is_empty() || !self.is_text_of(room, at, &extremities).await? {
             return Ok(None);
         }
+        let Some(updates) = self.sealed_updates(room).await? else {
+            return Ok(None);
+        };
+        // The tail is appended to in the commits that change the forward extremities. If they are the same before and
+        // after, the reads are of one moment.
+        if self.extremities(room).await? != extremities || self.has_strangers(room, at, &extremities).await? {
+            return Ok(None);
+        }
+        put_together(&updates).map(Some)
+    }
+
+    /// The snapshot and the tail: everything that is sealed. `None` if another snapshot was written meanwhile: the tail is
+    /// emptied in the commit that does.
+    pub(crate) async fn sealed_updates(&self, room: &RoomId) -> Result<Option<Vec<Update>>, RoomError> {
         let mut updates = Vec::new();
         let damaged = |error: weft_crdt::ParseError| ContentRefusal::Unmergeable(error.to_string());
         let read = |bytes: Bytes| Update::parse(bytes).map_err(damaged);
@@ -77,21 +91,12 @@ impl Reader {
                 updates.extend(read(Bytes::from(parts.concat())).ok());
             }
         }
-        let tail = self
-            .store
-            .scan_all(SNAPSHOT_TAIL.under(&(room,)))
-            .await
-            .map_err(Unavailable::from)?;
-        for (_, update) in tail {
+        let tail = self.store.scan_all(SNAPSHOT_TAIL.under(&(room,))).await;
+        for (_, update) in tail.map_err(Unavailable::from)? {
             updates.push(read(update)?);
         }
-        // The tail is emptied in the commits that write another snapshot, and appended to in those that change the
-        // forward extremities. If both are the same before and after, the reads are of one moment.
-        let same = self.store.get(&SNAPSHOT, &(room,)).await.map_err(Unavailable::from)? == snapshot;
-        if !same || self.extremities(room).await? != extremities || self.has_strangers(room, at, &extremities).await? {
-            return Ok(None);
-        }
-        put_together(&updates).map(Some)
+        let after = self.store.get(&SNAPSHOT, &(room,)).await.map_err(Unavailable::from)?;
+        Ok((after == snapshot).then_some(updates))
     }
 
     /// Whether nothing between these events and the forward extremities changes the text. A joining server requests the

@@ -5,6 +5,7 @@
 
 mod access;
 mod audit;
+mod authors;
 mod cache;
 mod content;
 mod documents;
@@ -21,6 +22,7 @@ mod relations;
 mod rows;
 mod timeline;
 mod unsigned;
+pub mod versions;
 mod visibility;
 
 use std::sync::Arc;
@@ -39,6 +41,7 @@ use weft_room_api::Unavailable;
 
 pub use access::Access;
 pub use audit::{AuditItem, AuditLog};
+pub use authors::{AuthoredBlocks, Authors};
 pub use events::{Place, StoredEvent};
 pub use members::RoomMembership;
 pub use rows::{damaged, vector_row};

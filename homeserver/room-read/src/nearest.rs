@@ -107,7 +107,11 @@ impl Reader {
     }
 
     /// The newest checkpoint with a lower number.
-    async fn checkpoint_below(&self, room: &RoomId, seq: u64) -> Result<Option<(u64, CheckpointRow)>, RoomError> {
+    pub(crate) async fn checkpoint_below(
+        &self,
+        room: &RoomId,
+        seq: u64,
+    ) -> Result<Option<(u64, CheckpointRow)>, RoomError> {
         let query = CHECKPOINTS.under(&(room,)).before(&(room, seq)).reversed().limit(1);
         let rows = self.store.scan(query).await.map_err(Unavailable::from)?;
         Ok(rows.into_iter().next().map(|((_, seq), row)| (seq, row)))
@@ -144,18 +148,29 @@ impl Reader {
 
     /// `None` if the checkpoint was superseded meanwhile.
     async fn checkpoint_text(&self, room: &RoomId, row: &CheckpointRow) -> Result<Option<Document>, RoomError> {
-        let parts = self.store.scan_all(SNAPSHOT_PARTS.under(&(room, row.generation))).await;
-        let parts: Vec<Bytes> = parts
-            .map_err(Unavailable::from)?
-            .into_iter()
-            .map(|(_, part)| part)
-            .collect();
+        let bytes = self.checkpoint_bytes(room, row).await?;
+        let text = bytes.map(Document::from_update).transpose();
+        text.map_err(|error| ContentRefusal::Unmergeable(error.to_string()).into())
+    }
+
+    /// The same as bytes.
+    pub(crate) async fn checkpoint_bytes(
+        &self,
+        room: &RoomId,
+        row: &CheckpointRow,
+    ) -> Result<Option<Bytes>, Unavailable> {
+        let parts = self
+            .store
+            .scan_all(SNAPSHOT_PARTS.under(&(room, row.generation)))
+            .await?;
+        let mut parts: Vec<Bytes> = parts.into_iter().map(|(_, part)| part).collect();
         if usize::try_from(row.parts).ok() != Some(parts.len()) {
             return Ok(None);
         }
-        let text = Document::from_update(Bytes::from(parts.concat()));
-        text.map(Some)
-            .map_err(|error| ContentRefusal::Unmergeable(error.to_string()).into())
+        Ok(Some(match parts.len() {
+            1 => parts.remove(0),
+            _ => parts.concat().into(),
+        }))
     }
 }
 

@@ -201,7 +201,8 @@ impl Worker {
         }
         shared.charge(&user, update.wire_len())?;
         document.take(&user, &update)?;
-        let update = document.journal(&mut commit.batch, &room, &user, update);
+        let now = commit.now.get().into();
+        let update = document.journal(&mut commit.batch, &room, &user, update, now);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::edit_journaled");
         let is_full = document.is_full();

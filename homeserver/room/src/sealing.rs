@@ -8,7 +8,10 @@
 
 use ruma::{CanonicalJsonObject, CanonicalJsonValue, OwnedEventId};
 use weft_convergence::admission::{Judgement, judge};
-use weft_document::seal::{self, Part};
+use weft_document::{
+    Origin,
+    seal::{self, Part},
+};
 use weft_room_api::{EventRefusal, RoomError, Unavailable};
 use weft_wire::{event_types, update::UpdateContent};
 
@@ -114,7 +117,8 @@ fn seal_part(
             active.note_named(&mut commit.batch, &named);
         }
         if let Some(document) = active.document.as_mut() {
-            document.merge(&mut commit.batch, &active.id, &event, &part.author, &update)?;
+            let (into, of) = ((&mut commit.batch, commit.now.get().into()), (&*event, &*part.author));
+            document.merge(into, &active.id, of, &update, &Origin::Sealed(&part.steps))?;
             document.place(&mut commit.batch, &active.id, &event);
         }
     }

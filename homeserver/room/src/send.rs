@@ -8,6 +8,7 @@ use serde_json::Value;
 use weft_convergence::admission::{Judgement, judge};
 use weft_crdt::Update;
 use weft_dag::{event_flags, redact, stripped};
+use weft_document::Origin;
 use weft_room_api::{
     EventRefusal, LiveEdit, NewEvent, RoomCommand, RoomError, StateCondition, Unavailable, UnsentEvent,
 };
@@ -158,7 +159,8 @@ impl Worker {
         }
         if let Some(document) = active.document.as_mut() {
             if let Some(update) = update {
-                let new = document.merge(&mut commit.batch, &active.id, &id, pdu.sender(), &update)?;
+                let (into, of) = ((&mut commit.batch, commit.now.get().into()), (&*id, pdu.sender()));
+                let new = document.merge(into, &active.id, of, &update, &Origin::Event)?;
                 let update = new.encode().into();
                 commit.edits.push(LiveEdit {
                     update,

@@ -47,6 +47,7 @@ async fn rows_are_read_back_unchanged() {
     };
     let edit = JournalRow {
         author: user_id!("@alice:alpha.example").to_owned(),
+        at: Some(1_700_000_000_000),
         update: Bytes::from_static(&[0, 1, 255]),
     };
     let info = RoomRow {

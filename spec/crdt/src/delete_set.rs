@@ -166,6 +166,11 @@ impl DeleteSet {
         DeleteSet { clients }
     }
 
+    /// The units in both sets. Linear in both.
+    pub fn intersection(&self, other: &DeleteSet) -> DeleteSet {
+        self.difference(&self.difference(other))
+    }
+
     /// The set of these ranges, in any order, overlapping or not.
     pub(crate) fn from_ranges(mut all: Vec<(ClientId, u32, u32)>) -> DeleteSet {
         all.sort_unstable();
@@ -288,6 +293,7 @@ mod tests {
             m.merge(&b);
             assert_eq!(units(&m), &units(&a) | &units(&b));
             assert_eq!(units(&a.difference(&b)), &units(&a) - &units(&b));
+            assert_eq!(units(&a.intersection(&b)), &units(&a) & &units(&b));
             let again = DeleteSet::parse(&m.encode()).expect("our own encoding");
             assert_eq!(again, m);
             let all: Vec<_> = a.iter().chain(b.iter()).collect();

@@ -1,4 +1,4 @@
-//! Yjs v1 updates as data: parse, admit, state vector, diff, merge, split, compact.
+//! Yjs v1 updates as data: parse, admit, state vector, diff, cut, merge, split, compact.
 //!
 //! An update is a list of blocks `(client, clock, length, content bytes)` and a set of deleted ranges. This crate works
 //! on that list and never builds the document: no CRDT engine, no unsafe code, no recursion. Every function is total:
@@ -12,6 +12,7 @@ mod block;
 mod builder;
 mod compact;
 mod content;
+mod cut;
 mod delete_set;
 mod diff;
 mod document;
@@ -33,6 +34,7 @@ mod value;
 pub use admission::{Admission, Known, Refusal, admit, admit_bytes, admit_within};
 pub use block::{BlockView, Kind, Parent};
 pub use compact::compact;
+pub use cut::cut;
 pub use delete_set::DeleteSet;
 pub use diff::diff;
 pub use document::{ApplyError, Document};

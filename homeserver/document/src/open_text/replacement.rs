@@ -377,7 +377,7 @@ impl OpenText {
     ) -> Result<(Document, VectorsAfter), Unavailable> {
         let before = std::mem::replace(self.text.get_mut()?, new.text);
         self.note_replaced();
-        self.next_version(batch, room);
+        self.next_version_is_first(batch, room);
         batch.append(new.rows);
         self.owners = new.owners;
         self.sealed = new.sealed;
@@ -388,10 +388,11 @@ impl OpenText {
         let generation = snapshot.generation;
         self.snapshot.reserved = self.snapshot.reserved.filter(|reserved| *reserved != generation);
         self.clear_checkpoints(batch, room, generation);
-        // Where clocks are claimed twice, later events may change the text at earlier ones.
-        if !new.decided.is_disputed && self.pending.is_empty() {
+        // Where clocks are claimed twice, later events may change the text at earlier ones. What is pending is not part of
+        // it: its steps have this version too.
+        if !new.decided.is_disputed {
             let row = checkpoint_row(generation, snapshot.parts, new.point, self.merged(), &self.sealed);
-            snapshot.checkpoint = Some((self.seq, row));
+            snapshot.checkpoint = Some((self.version.seq, row));
         }
         self.put_snapshot(batch, room, snapshot);
         for edit in &self.pending {

@@ -441,7 +441,7 @@ impl OpenText {
             text,
             generation,
             point: point(),
-            seq: self.seq,
+            seq: self.version.seq,
             tail_end: self.tail.next,
             rows: self.tail.rows,
             bytes: self.tail.bytes,

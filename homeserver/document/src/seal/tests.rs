@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use ruma::{OwnedUserId, UserId};
 use weft_convergence::admission::{Owners, Past};
-use weft_crdt::{Admission, StateVector, Update, admit};
+use weft_crdt::{Admission, DeleteSet, StateVector, Update, admit};
 use weft_wire::limits::MAX_SEALED_UPDATE_BYTES;
 use yrs::{
     Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, TextRef, Transact as _,
@@ -85,6 +85,8 @@ fn write(acts: &[Act]) -> Vec<PendingEdit> {
         if !update.is_empty() {
             log.push(PendingEdit {
                 seq: log.len() as u64 + 1,
+                version: log.len() as u64 + 1,
+                at: 1,
                 author: author.user.clone(),
                 update,
             });
@@ -105,6 +107,8 @@ proptest! {
         let (mut vector, mut owners) = (StateVector::new(), Owners::default());
         let mut events: Vec<Vec<u8>> = Vec::new();
         let mut rows = BTreeSet::new();
+        let (mut stepped, mut stepped_deletes) = (StateVector::new(), DeleteSet::new());
+        let mut versions = BTreeSet::new();
         // Two seals: edits that are pending at the second build on edits that the first one sealed.
         let (early, late) = log.split_at(sealed_before.min(log.len()));
         for pending in [early, late] {
@@ -122,11 +126,22 @@ proptest! {
                     Ok(Admission::Known) => {}
                     other => prop_assert!(false, "{other:?}"),
                 }
+                for step in part.steps {
+                    prop_assert!(!step.is_empty());
+                    step.add_to(&mut stepped, &mut stepped_deletes);
+                    versions.insert(step.version);
+                }
                 events.push(bytes);
                 rows.extend(part.rows);
             }
         }
         prop_assert_eq!(rows.len(), log.len(), "every row is sealed");
+        prop_assert_eq!(versions.len(), log.len(), "every version has a step");
+        prop_assert_eq!(stepped, vector);
+        let deleted = log.iter().flat_map(|edit| edit.update.delete_set().iter());
+        let mut all = DeleteSet::new();
+        deleted.for_each(|(client, from, to)| all.insert(client, from, to));
+        prop_assert_eq!(stepped_deletes, all);
         let untouched: Vec<Vec<u8>> = log.iter().map(|edit| edit.update.encode()).collect();
         prop_assert_eq!(
             text_of(events.iter().map(Vec::as_slice)),

@@ -17,7 +17,7 @@ use weft_convergence::{
 };
 use weft_crdt::{ClientId, StateVector, Update};
 use weft_dag::Pdu;
-use weft_document::{Replacement, VectorsAfter};
+use weft_document::{Origin, Replacement, VectorsAfter};
 use weft_ingest::stored::StoredRows;
 use weft_room_api::{LiveEdit, Unavailable};
 use weft_store::tables::documents::EVENT_VECTOR;
@@ -157,13 +157,9 @@ impl MergeSession<'_> {
             self.note_conflicting_claim(pdu);
             return Ok(false);
         }
-        let new = document.merge(
-            &mut self.commit.batch,
-            &self.active.id,
-            pdu.event_id(),
-            pdu.sender(),
-            update,
-        )?;
+        let into = (&mut self.commit.batch, self.commit.now.get().into());
+        let of = (pdu.event_id(), pdu.sender());
+        let new = document.merge(into, &self.active.id, of, update, &Origin::Event)?;
         if !new.is_empty() {
             let author = pdu.sender().to_owned();
             self.commit.edits.push(LiveEdit {

@@ -21,5 +21,6 @@ mod reading;
 mod routing;
 mod sending;
 mod spans;
+mod texts_at_versions;
 mod versions;
 mod volume;

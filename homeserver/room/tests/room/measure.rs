@@ -1,4 +1,4 @@
-//! Memory of open documents and the processor time of openings: `make memory` prints both. Each measurement needs a
+//! Memory of open documents, and the processor time of openings and of the content at versions: `make memory` prints them. Each measurement needs a
 //! process of its own, as nextest gives it: memory that was freed is used again. No test asserts a size or a time.
 
 use std::{fs, time::Duration};
@@ -188,4 +188,56 @@ async fn processor_time_of_openings() {
         let used = (processor_time() - began) / u32::try_from(DOCUMENTS).unwrap();
         println!("a client with a part of the text, which loads it: {used:?}");
     }
+}
+
+/// Edits of the document whose history is read.
+const EDITS: u64 = 60_000;
+/// Edits that are sealed into one event.
+const EDITS_PER_EVENT: u64 = 200;
+
+/// The content at the start, in the middle and at the end of a long history, and who wrote the text. Mostly typed, some
+/// deleted, at a place that jumps from time to time.
+#[tokio::test(start_paused = true)]
+#[ignore = "a measurement, by `make memory`"]
+async fn processor_time_of_contents_at_versions() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    let mut editor = Editor::new(7);
+    let (mut place, mut dice, mut length) = (0_usize, 1_usize, 0_usize);
+    for edit in 1..=EDITS {
+        dice = dice * 48_271 % 0x7fff_ffff;
+        if dice % 300 == 0 {
+            place = dice % (length + 1);
+        }
+        let update = if dice % 8 == 0 && place > 0 {
+            (place, length) = (place - 1, length - 1);
+            editor.remove(u32::try_from(place).unwrap(), 1)
+        } else {
+            (place, length) = (place + 1, length + 1);
+            editor.insert(place - 1, "x")
+        };
+        server.edit(&room, &alice(), update).await.unwrap();
+        if edit % EDITS_PER_EVENT == 0 {
+            server.rooms.seal(&room).await.unwrap();
+            tokio::task::yield_now().await;
+            server.sink.clear();
+        }
+    }
+    let reader = server.rooms.reader();
+    for version in [1, EDITS / 4, EDITS / 2, EDITS - 1, EDITS] {
+        let (began, rows) = (processor_time(), server.rows_read());
+        let text = reader.text_at_version(&room, version).await.unwrap().unwrap();
+        let (used, rows) = (processor_time() - began, server.rows_read() - rows);
+        println!(
+            "content at version {version} of {EDITS}: {used:?}, {rows} rows, {} bytes",
+            text.len()
+        );
+    }
+    let began = processor_time();
+    let authors = reader.authors(&room, &[7].into()).await.unwrap();
+    println!(
+        "who wrote the text: {:?}, {} events",
+        processor_time() - began,
+        authors[&7].len()
+    );
 }

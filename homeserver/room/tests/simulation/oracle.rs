@@ -6,6 +6,7 @@ use std::{
 };
 
 use ruma::{OwnedEventId, OwnedServerName, OwnedUserId, RoomId};
+use weft_crdt::{StateVector, Update};
 use weft_dag::{Pdu, StateMap, event_flags};
 use weft_store::tables::rooms::{EVENTS, MEMBERS, ROOM_SERVERS, TIMELINE};
 use weft_testkit::text_of;
@@ -99,6 +100,39 @@ pub async fn check_texts_at_events(server: &Server, room: &RoomId) -> Result<(),
         return Err(format!(
             "s{number}: the text at {id} is {quick:?}, its ancestors give {whole:?}"
         ));
+    }
+    Ok(())
+}
+
+/// Checks the index of versions: the present text follows from a checkpoint and the index, and every version that can be
+/// worked out has no more blocks than the one after it.
+pub async fn check_versions(server: &Server, room: &RoomId) -> Result<(), String> {
+    let (number, reader) = (server.number, server.rooms.reader());
+    let now = reader.document_version(room).await.unwrap();
+    let from = reader.versions_from(room).await.unwrap();
+    let present = text_of(&server.rooms.content(room, None).await.unwrap());
+    let mut later: Option<StateVector> = None;
+    for version in (from.unwrap_or(now)..=now).rev() {
+        let text = reader.text_at_version(room, version).await.unwrap();
+        let Some(text) = text else {
+            if version == now {
+                return Err(format!("s{number}: the present version {now} is unknown"));
+            }
+            continue;
+        };
+        if version == now && text_of(&text) != present {
+            let text = text_of(&text);
+            return Err(format!(
+                "s{number}: version {version} is {text:?} in place of {present:?}"
+            ));
+        }
+        let vector = Update::parse(text).unwrap().state_vector();
+        if later.is_some_and(|later| !later.covers(&vector)) {
+            return Err(format!(
+                "s{number}: version {version} has blocks that the next one does not have"
+            ));
+        }
+        later = Some(vector);
     }
     Ok(())
 }

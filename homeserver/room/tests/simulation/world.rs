@@ -19,7 +19,8 @@ use super::{
     malicious::MaliciousServer,
     network::{Network, name},
     oracle::{
-        Log, Word, check_indexes, check_texts_at_events, check_words, differs, refused, text_of_events, user, view,
+        Log, Word, check_indexes, check_texts_at_events, check_versions, check_words, differs, refused, text_of_events,
+        user, view,
     },
     plan::{Action, Plan},
     server::Server,
@@ -646,6 +647,7 @@ impl World {
                 ));
             }
             check_texts_at_events(server, &self.room).await?;
+            check_versions(server, &self.room).await?;
             let refused = refused(server, &self.room).await;
             let differ = first_refused
                 .iter()

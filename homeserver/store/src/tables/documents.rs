@@ -5,12 +5,16 @@ use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
+mod versions;
+
+pub use versions::VersionRow;
+
 use crate::binary::{RowReader, RowWriter};
 use crate::value::{Value, ValueError};
 
 crate::tables! {
     JOURNAL: (OwnedRoomId, u64) => JournalRow, Room, Ground, 0x0201,
-        "Room, number: edits that are acknowledged and not yet sealed into a signed event.";
+        "Room, document version: edits that are acknowledged and not yet sealed into a signed event.";
     JOURNALED_ROOMS: (OwnedRoomId,) => (), Lane(Room), Ground, 0x0202,
         "Rooms whose journal may have rows, which must be sealed after a start.";
     SNAPSHOT: (OwnedRoomId,) => SnapshotRow, Room, Derived, 0x0203,
@@ -35,6 +39,12 @@ crate::tables! {
         "Room, document version: a snapshot that is kept, and its place in the graph. The text at an event is computed from the nearest one.";
     UNFINISHED_SNAPSHOTS: (OwnedRoomId, u64) => (), Room, Derived, 0x020D,
         "Room, generation: parts of a snapshot that are written and not named yet. After a crash they are deleted with the next snapshot.";
+    VERSIONS: (OwnedRoomId, u64, OwnedEventId) => VersionRow, Room, Derived, 0x020E,
+        "Room, document version, event: what each version added to the document, in the event that has it. The number is the first of its versions. Edits in the journal are not in it yet.";
+    VERSION_OF: (OwnedRoomId, OwnedEventId) => u64, Room, Derived, 0x020F,
+        "Room, event: the first version that the event has, which is part of its key in VERSIONS.";
+    VERSIONS_FROM: (OwnedRoomId,) => u64, Room, Derived, 0x0214,
+        "Room: the document version from which VERSIONS and the journal have every version. What was before it is not in it: the store is older than the index, or the text was replaced.";
     DISPUTED_ROOMS: (OwnedRoomId,) => DisputeRow, Lane(Room), Derived, 0x0210,
         "Documents with conflicting claims: whether the document has to be rebuilt, and the updates that our next event references.";
     DOCUMENTS_OF: (OwnedUserId, OwnedRoomId) => String, User, Derived, 0x0211,
@@ -50,17 +60,30 @@ crate::tables! {
 pub struct JournalRow {
     /// The author.
     pub author: OwnedUserId,
+    /// When it was journaled, in milliseconds since 1970. `None` in rows of older versions of the program, whose numbers
+    /// are no document versions either.
+    pub at: Option<u64>,
     /// The update (Yjs v1).
     pub update: Bytes,
 }
 
 impl Value for JournalRow {
     fn encode(&self) -> Result<Bytes, ValueError> {
-        Ok(RowWriter::new(2).bytes(self.author.as_bytes())?.finish(&self.update))
+        let row = match self.at {
+            Some(at) => RowWriter::new(3).u64(at),
+            None => RowWriter::new(2),
+        };
+        Ok(row.bytes(self.author.as_bytes())?.finish(&self.update))
     }
 
     fn decode(bytes: Bytes) -> Result<Self, ValueError> {
+        let mut at = None;
         let mut row = match bytes.first() {
+            Some(3) => {
+                let mut row = RowReader::new(bytes, 3)?;
+                at = Some(row.u64()?);
+                row
+            }
             // With the connection that sent the edit, which is meaningless after a restart.
             Some(1) => {
                 let mut row = RowReader::new(bytes, 1)?;
@@ -73,6 +96,7 @@ impl Value for JournalRow {
         let author = OwnedUserId::try_from(author).map_err(|error| ValueError(error.to_string()))?;
         Ok(Self {
             author,
+            at,
             update: row.rest(),
         })
     }

@@ -7,7 +7,8 @@ use crate::peers::{self, Dice, Step};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use weft_crdt::{
-    Admission, Bounds, ClientId, Document, Known, StateVector, Update, admit, admit_within, compact, diff, merge, split,
+    Admission, Bounds, ClientId, Document, Known, StateVector, Update, admit, admit_within, compact, cut, diff, merge,
+    split,
 };
 
 /// The knowledge of a server: known ends and owners.
@@ -69,9 +70,25 @@ pub(crate) fn check(engine: &mut impl Engine, history: &[Step], dice: &mut Dice)
     assert_eq!(small.state_vector(), merged.state_vector());
     assert_eq!(parsed(&small.encode()), small);
 
+    check_cut(engine, &raw, &updates, &merged);
     check_partial(engine, &raw, &updates, &merged, &truth, dice);
     check_split(engine, &small, &truth, dice);
     check_live(engine, history, &updates, &truth, dice);
+}
+
+/// Earlier documents are cut out of the whole one.
+fn check_cut(engine: &mut impl Engine, raw: &[Vec<u8>], updates: &[Update], merged: &Update) {
+    for end in (1..updates.len()).step_by((updates.len() / 12).max(1)) {
+        let earlier = merge(&updates[..end]).unwrap();
+        let part = cut(merged, &earlier.state_vector(), earlier.delete_set().clone());
+        assert_eq!(
+            engine.load(&[part.encode()]),
+            engine.load(&raw[..end]),
+            "cut after {end}"
+        );
+        assert_eq!(parsed(&part.encode()), part);
+        assert_eq!(part.state_hash(), earlier.state_hash());
+    }
 }
 
 /// A part is compacted, and the others are applied afterwards in any order; and the diff for a peer with a part.
