@@ -58,12 +58,14 @@ pub(crate) fn perform(request: Frame<Task>) -> (Answer, Parts) {
             changes,
             unit,
             client,
+            clock,
         } => edit::edit(
             edit::Edit {
                 kind,
                 changes,
                 unit,
                 client,
+                clock,
             },
             &first,
             &second,

@@ -331,12 +331,14 @@ impl Renderer for Pool {
             changes,
             unit,
             client,
+            clock,
         } = request;
         let task = Task::Edit {
             kind,
             changes,
             unit,
             client,
+            clock,
         };
         let parts = [state, base.unwrap_or_default(), Bytes::new()];
         edited(self.run(document, task, parts).await?)

@@ -51,6 +51,8 @@ pub enum Task {
         unit: Unit,
         /// The client id of the new blocks.
         client: u64,
+        /// Their first clock.
+        clock: u32,
     },
     /// Part 0: the earlier state; part 1: the later one.
     Diff {

@@ -88,8 +88,11 @@ pub struct EditRequest {
     pub changes: Vec<Change>,
     /// How positions are counted.
     pub unit: Unit,
-    /// The client id of the new blocks. It must not occur in the document.
+    /// The client id of the new blocks.
     pub client: u64,
+    /// The first clock of the new blocks: the number of clocks that the document has of this client id, 0 of a new one. In a
+    /// base version it must be the same.
+    pub clock: u32,
 }
 
 /// The update of an edit.

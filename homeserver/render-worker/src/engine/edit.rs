@@ -28,6 +28,7 @@ pub(crate) struct Edit {
     pub(crate) changes: Vec<Change>,
     pub(crate) unit: Unit,
     pub(crate) client: u64,
+    pub(crate) clock: u32,
 }
 
 /// Makes the edit.
@@ -37,11 +38,12 @@ pub(crate) fn edit(edit: Edit, state: &[u8], base: &[u8]) -> Result<(Answer, Par
         changes,
         unit,
         client,
+        clock,
     } = edit;
     check(&changes, client)?;
     let has_base = !base.is_empty() && base != state;
     let first = Loaded::with_client(kind, if has_base { base } else { state }, client, false)?;
-    unused(&first, client)?;
+    begins_at(&first, client, clock)?;
     let mut txn = first.doc.transact_mut();
     let mut editing = Editing::new(unit);
     for (index, change) in changes.into_iter().enumerate() {
@@ -58,7 +60,7 @@ pub(crate) fn edit(edit: Edit, state: &[u8], base: &[u8]) -> Result<(Answer, Par
     drop(txn);
     let conflicts = Conflicts::find(kind, base, state, &editing.touched, unit)?;
     let present = Loaded::with_client(kind, state, client, false)?;
-    unused(&present, client)?;
+    begins_at(&present, client, clock)?;
     let mut txn = present.doc.transact_mut();
     super::load::apply(&mut txn, &positional)?;
     let gone = editing.finish(&present.root, &mut txn)?;
@@ -96,15 +98,17 @@ pub(super) fn check_client(client: u64) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Blocks of a client id that exists would have clocks that others do not expect.
+/// The blocks of a client id that exists must not be used.
 pub(super) fn unused(loaded: &Loaded, client: u64) -> Result<(), EngineError> {
-    if loaded
-        .doc
-        .transact()
-        .state_vector()
-        .contains_client(&ClientID::new(client))
-    {
-        return Err(refused(0, invalid("the client id is already in use in this document")));
+    begins_at(loaded, client, 0)
+}
+
+/// Blocks that do not continue those of their client id would have clocks that others do not expect.
+fn begins_at(loaded: &Loaded, client: u64, clock: u32) -> Result<(), EngineError> {
+    let present = loaded.doc.transact().state_vector().get(&ClientID::new(client));
+    if present != clock {
+        let message = format!("the document has {present} clocks of the client id, and the edit begins at {clock}");
+        return Err(refused(0, invalid(message)));
     }
     Ok(())
 }

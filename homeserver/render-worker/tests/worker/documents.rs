@@ -79,6 +79,7 @@ impl Document {
             changes: serde_json::from_value::<Vec<Change>>(changes).unwrap(),
             unit: Unit::Utf16,
             client: EDITOR,
+            clock: 0,
         }
     }
 

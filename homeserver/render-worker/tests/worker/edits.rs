@@ -1,7 +1,7 @@
 //! Edits by position: the update that a worker makes, at the present version and at an earlier one.
 
 use serde_json::{Value, json};
-use weft_render::{Conflict, ConflictKind, Format, PlaceError, RenderError, Renderer as _, Unit};
+use weft_render::{Conflict, ConflictKind, EditRequest, Format, PlaceError, RenderError, Renderer as _, Unit};
 use weft_wire::document::DocumentKind;
 use yrs::{Map as _, MapPrelim, Text as _};
 
@@ -393,4 +393,41 @@ async fn a_boards_elements_are_set_and_unset() {
             "{wrong}: {error:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn an_edit_continues_the_blocks_of_its_client_id() {
+    let pool = pool(1);
+    let mut document = Document::text("ab");
+    document
+        .edit(&pool, None, json!([{"type": "append", "text": "cd"}]))
+        .await;
+    let base = document.state.clone();
+    document.write(2, |roots, txn| roots.text.insert(txn, 0, "> "));
+    let changes = json!([{"type": "delete", "at": 1, "length": 2}, {"type": "insert", "at": 2, "text": "e"}]);
+    for base in [None, Some(&*base)] {
+        for clock in [0, 1, 3] {
+            let request = EditRequest {
+                clock,
+                ..document.request(base, changes.clone())
+            };
+            let refused = pool.edit("!a", request).await;
+            let message = "the document has 2 clocks of the client id, and the edit begins at";
+            assert!(
+                matches!(&refused, Err(RenderError::Refused { change: 0, error: PlaceError::Invalid { message: found } })
+                    if found.starts_with(message)),
+                "{clock}: {refused:?}"
+            );
+        }
+    }
+    let request = EditRequest {
+        clock: 2,
+        ..document.request(Some(&base), changes)
+    };
+    let update = pool.edit("!a", request).await.unwrap().update;
+    document.check_admission(&update);
+    let ranges = weft_crdt::Update::parse(update.clone()).unwrap().ranges();
+    assert_eq!(ranges.into_values().collect::<Vec<_>>(), [(2, 3)]);
+    document.merge(&update);
+    assert_eq!(document.render(&pool, Format::Text).await, "> ade");
 }

@@ -82,6 +82,7 @@ async fn t90_to_t111_hostile_updates_in_edits_suggestions_and_versions_get_an_an
                     changes: changes.clone(),
                     unit,
                     client,
+                    clock: 0,
                 };
                 let result = pool.edit(&key("edit"), request).await;
                 let refused = |error: &RenderError| matches!(error, RenderError::Refused { .. });
