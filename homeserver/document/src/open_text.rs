@@ -328,6 +328,12 @@ impl OpenText {
         bytes
     }
 
+    /// The version of the document.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version.seq
+    }
+
     /// Whether so much is pending that a seal can't wait for a pause.
     pub fn is_full(&self) -> bool {
         self.pending.len() >= MAX_JOURNAL_ENTRIES || self.pending_bytes >= MAX_PENDING_BYTES

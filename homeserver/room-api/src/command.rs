@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use weft_wire::trace_context::TraceContext;
 
 use crate::{
-    Accepted, CurrentText, Edit, EditOutcome, JoinedRoom, NewEvent, NewRoom, RoomError, SignedMembership,
-    StateCondition, Template, Unavailable, UnsentEvent,
+    Accepted, CurrentText, Edit, EditOutcome, JoinedRoom, NewEvent, NewRoom, RequestOutcome, RequestedEdit, RoomError,
+    SignedMembership, StateCondition, Template, Unavailable, UnsentEvent,
 };
 
 /// A command to a room.
@@ -29,6 +29,8 @@ pub enum RoomCommand {
     Draft(Box<NewEvent>),
     /// Apply an edit. Answer: `Edited`.
     Edit(Edit),
+    /// Apply an edit that a request makes. Answer: `EditRequested`.
+    RequestEdit(Box<RequestedEdit>),
     /// The state vector of everything acknowledged. Answer: `Bytes`.
     Vector,
     /// The update with what is missing from this state vector. Answer: `Bytes`.
@@ -68,8 +70,20 @@ impl From<RoomCommand> for RoutedCommand {
 
 impl RoomCommand {
     /// All names that [`RoomCommand::name`] returns.
-    pub const NAMES: [&'static str; 13] = [
-        "create", "send", "send_if", "draft", "edit", "vector", "diff", "text", "seal", "ingest", "adopt", "template",
+    pub const NAMES: [&'static str; 14] = [
+        "create",
+        "send",
+        "send_if",
+        "draft",
+        "edit",
+        "request_edit",
+        "vector",
+        "diff",
+        "text",
+        "seal",
+        "ingest",
+        "adopt",
+        "template",
         "accept",
     ];
 
@@ -82,6 +96,7 @@ impl RoomCommand {
             Self::SendIf(..) => "send_if",
             Self::Draft(_) => "draft",
             Self::Edit(_) => "edit",
+            Self::RequestEdit(_) => "request_edit",
             Self::Vector => "vector",
             Self::Diff(_) => "diff",
             Self::Text => "text",
@@ -152,6 +167,8 @@ replies! {
     Drafted(UnsentEvent),
     /// The outcome of an edit.
     Edited(EditOutcome),
+    /// The outcome of a request's edit.
+    EditRequested(RequestOutcome),
     /// A state vector or an update.
     Bytes(Bytes),
     /// The text of a document.

@@ -7,6 +7,7 @@ mod change_bus;
 mod command;
 mod create;
 mod edit;
+mod edit_request;
 mod errors;
 mod event;
 mod event_forms;
@@ -21,6 +22,7 @@ pub use change_bus::{ChangeBus, Changes, Delivery, Interest, LocalBus, Missed};
 pub use command::{RoomCommand, RoomHint, RoomReply, RoutedCommand, UnsignedEvent};
 pub use create::{CreateRoom, InitialState, NewRoom, Preset};
 pub use edit::{CurrentText, Edit, EditOutcome, Partly, RefusedContent};
+pub use edit_request::{RequestKey, RequestOutcome, RequestedEdit};
 pub use errors::{
     AdoptRefusal, ContentRefusal, CreateRefusal, DirectoryRefusal, EditRefusal, EventRefusal, LimitExceeded,
     MembershipRefusal, OutOfBandRefusal, Outcome, RoomError, Unavailable,

@@ -131,6 +131,7 @@ impl SerialisedRouter {
 fn bytes_of(command: &RoomCommand) -> usize {
     match command {
         RoomCommand::Edit(edit) => edit.update.len(),
+        RoomCommand::RequestEdit(edit) => edit.update.len(),
         RoomCommand::Diff(vector) => vector.len(),
         RoomCommand::Adopt(joined) => joined.snapshot.as_ref().map_or(0, bytes::Bytes::len),
         _ => 0,

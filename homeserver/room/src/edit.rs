@@ -1,6 +1,7 @@
 //! Live editing of a document: edits, state vectors and differences.
 
 mod large;
+mod requested;
 
 use std::sync::Arc;
 
@@ -16,6 +17,15 @@ use weft_room_api::{
 use crate::{Rooms, mailbox::Reply, pending_commit::PendingCommit, router::parse_vector, worker::Worker};
 
 pub(crate) use self::large::{LARGE_EDIT_BYTES, LargeEdits, apply};
+
+/// How much of an edit must be admissible.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// What is admissible is applied.
+    Any,
+    /// All of it; otherwise nothing is applied.
+    Whole,
+}
 
 /// An open document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +112,7 @@ impl Worker {
     pub(crate) async fn edit(&mut self, edit: Edit, commit: &mut PendingCommit, reply: Reply<EditOutcome>) {
         let Edit { user, session, update } = edit;
         let update = EditUpdate::Received(update);
-        match self.take_edit((user, session), update, commit).await {
+        match self.take_edit((user, session), update, Extent::Any, commit).await {
             Ok(outcome) => commit.answer(reply, outcome),
             Err(error) => reply.send(Err(error)),
         }
@@ -140,7 +150,10 @@ impl Worker {
         if is_to_be_repeated {
             return reply.send(Ok(None));
         }
-        match self.take_edit(by, EditUpdate::Admitted(update), commit).await {
+        match self
+            .take_edit(by, EditUpdate::Admitted(update), Extent::Any, commit)
+            .await
+        {
             Ok(outcome) => commit.answer(reply, Some(outcome)),
             Err(error) => reply.send(Err(error)),
         }
@@ -155,6 +168,7 @@ impl Worker {
         &mut self,
         (user, session): (OwnedUserId, ConnectionId),
         update: EditUpdate,
+        extent: Extent,
         commit: &mut PendingCommit,
     ) -> Result<EditOutcome, RoomError> {
         commit.weigh(update.byte_len());
@@ -181,6 +195,7 @@ impl Worker {
             foreign,
             waits,
         } = examined?;
+        let is_whole = !waits && refused.is_empty() && foreign.is_empty();
         let outcome = |document: &OpenText, whole: EditOutcome| {
             let missing = waits.then(|| document.vector());
             match missing {
@@ -196,7 +211,7 @@ impl Worker {
                 }),
             }
         };
-        if update.is_empty() {
+        if update.is_empty() || (extent == Extent::Whole && !is_whole) {
             return Ok(outcome(document, EditOutcome::NothingNew));
         }
         shared.charge(&user, update.wire_len())?;

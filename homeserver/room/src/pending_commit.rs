@@ -20,7 +20,7 @@ use weft_room_read::order_of;
 use weft_store::{
     Batch, CommitError, Lane, Positions,
     tables::{
-        documents::{DOCUMENT_CHANGES, DocumentChange},
+        documents::{DOCUMENT_CHANGES, DocumentChange, EditRequestRow},
         federation::{OUTBOX, OUTBOX_SERVERS, OutboxRow, outbox_number},
         rooms::{
             CURRENT_GROUP, CURRENT_STATE, EVENT_ROOM, EVENT_TXN, EVENTS, EventRow, INCOMPLETE_ROOMS, MEMBERS,
@@ -89,6 +89,8 @@ pub(crate) struct PendingCommit {
     /// Events of earlier turns that a server must be sent, whether it is in the room or not.
     pub(crate) resent: BTreeSet<(OwnedServerName, OwnedEventId)>,
     transactions: HashMap<Transaction, OwnedEventId>,
+    /// Answers to edits of requests of this turn, by name.
+    pub(crate) edit_requests: HashMap<String, EditRequestRow>,
     /// Client requests of this turn by their event.
     requests: Vec<(OwnedEventId, SentRequest)>,
     answers: Vec<Answer>,
@@ -115,6 +117,7 @@ impl PendingCommit {
             users: BTreeSet::new(),
             resent: BTreeSet::new(),
             transactions: HashMap::new(),
+            edit_requests: HashMap::new(),
             requests: Vec::new(),
             answers: Vec::new(),
             abandoned: false,

@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     created: Mutex<Nonces>,
     /// The newest deleted client request of each lane, by time and event.
     forgotten: Mutex<BTreeMap<Lane, (u64, OwnedEventId)>>,
+    /// The time of the newest deleted answer to an edit of each lane: none is older.
+    forgotten_edits: Mutex<BTreeMap<Lane, u64>>,
     stopping: AtomicBool,
 }
 
@@ -118,6 +120,7 @@ impl Shared {
             outside: tokio::sync::Mutex::default(),
             created: Mutex::default(),
             forgotten: Mutex::default(),
+            forgotten_edits: Mutex::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -133,6 +136,18 @@ impl Shared {
         if forgotten.get(&lane).is_none_or(|last| *last < key) {
             forgotten.insert(lane, key);
         }
+    }
+
+    /// The time of the oldest answers to edits of a lane that may be left.
+    pub(crate) fn forgotten_edit_requests(&self, lane: Lane) -> u64 {
+        self.forgotten_edits.lock().get(&lane).copied().unwrap_or_default()
+    }
+
+    /// Records that the answers to edits before this time are deleted.
+    pub(crate) fn note_forgotten_edit_request(&self, lane: Lane, time: u64) {
+        let mut forgotten = self.forgotten_edits.lock();
+        let last = forgotten.entry(lane).or_default();
+        *last = time.max(*last);
     }
 
     /// Charges bytes that a user of this server sends: they are stored, and sent to all servers of the room.

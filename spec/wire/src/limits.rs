@@ -447,6 +447,12 @@ pub const MAX_CLIENT_REQUEST_BYTES: usize = 1024 * 1024;
 pub const MAX_DOCUMENTS_PER_PAGE: usize = 500;
 /// The header `Idempotency-Key`, bytes: with its prefix it fits into a transaction id of 255 bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
+/// How long the answer to an edit with an `Idempotency-Key` is kept at least, milliseconds: longer than a program repeats a
+/// request. Each takes some 200 bytes.
+pub const KEEP_EDIT_REQUESTS_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Users of documents for whom the client id of their last edit by request is kept in memory. Without it, the next such edit
+/// uses another id, which is permanent ([`MAX_CLIENTS_PER_DOCUMENT`]).
+pub const MAX_EDIT_WRITERS: u64 = 16_384;
 /// Events in one page of `/messages`, and around one event in `/context`.
 pub const MAX_PAGE_EVENTS: usize = 500;
 /// Events in one room's timeline in a sync.

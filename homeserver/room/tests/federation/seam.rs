@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use ruma::RoomVersionId;
-use weft_room_api::RoomCommand;
+use weft_room_api::{RequestedEdit, RoomCommand};
 
 use super::{ALICE, BOB, net::Net};
 
@@ -28,6 +29,13 @@ async fn every_command_reaches_a_room_through_its_serialised_form() {
     rooms.open(&room).await.unwrap();
     rooms.current_text(&room).await.unwrap();
     rooms.seal(&room).await.unwrap();
+    let nothing = RequestedEdit {
+        user: weft_testkit::user(BOB),
+        update: Bytes::from_static(&[0, 0]),
+        if_version: None,
+        key: None,
+    };
+    rooms.request_edit(&room, nothing).await.unwrap();
     assert_eq!(net.text("b.example", &room).await, "Hello world");
     net.assert_same(&room).await;
     assert_eq!(net.commands(), BTreeSet::from(RoomCommand::NAMES));

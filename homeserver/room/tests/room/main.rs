@@ -18,6 +18,7 @@ mod indexes;
 mod large_edits;
 mod measure;
 mod reading;
+mod requested;
 mod routing;
 mod sending;
 mod spans;

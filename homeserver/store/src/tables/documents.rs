@@ -10,6 +10,7 @@ mod versions;
 pub use versions::VersionRow;
 
 use crate::binary::{RowReader, RowWriter};
+use crate::lane::Lane;
 use crate::value::{Value, ValueError};
 
 crate::tables! {
@@ -53,6 +54,40 @@ crate::tables! {
         "What lists show of a document, without the state: title, kind, owner, time of creation.";
     DOCUMENT_CHANGES: (OwnedRoomId,) => DocumentChange, Room, Derived, 0x0213,
         "The newest visible event of a document that is not a witness event.";
+    EDIT_REQUESTS: (OwnedRoomId, String) => EditRequestRow, Room, Ground, 0x0218,
+        "Room, name of a request (user and idempotency key): the answer to an edit that a request made, so that a repetition makes none.";
+    EDIT_REQUEST_TIMES: (Lane, u64, OwnedRoomId, String) => (), Lane(Lane), Derived, 0x0219,
+        "Lane of the room, time in milliseconds since 1970, room, name of a request: rows of EDIT_REQUESTS by age, so that old ones are deleted.";
+}
+
+/// The answer to an edit that a request made. It is in the batch of the edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EditRequestRow {
+    /// SHA-256 of what was requested.
+    pub body: [u8; 32],
+    /// The version of the document after the edit.
+    pub version: u64,
+    /// The other fields of the answer, as the caller wrote them.
+    pub answer: Bytes,
+}
+
+impl Value for EditRequestRow {
+    fn encode(&self) -> Result<Bytes, ValueError> {
+        let row = RowWriter::new(1).u64(self.version).bytes(&self.body)?;
+        Ok(row.finish(&self.answer))
+    }
+
+    fn decode(bytes: Bytes) -> Result<Self, ValueError> {
+        let mut row = RowReader::new(bytes, 1)?;
+        let version = row.u64()?;
+        let body = row.bytes()?;
+        let body = <[u8; 32]>::try_from(body.as_ref()).map_err(|error| ValueError(error.to_string()))?;
+        Ok(Self {
+            body,
+            version,
+            answer: row.rest(),
+        })
+    }
 }
 
 /// An acknowledged edit.
