@@ -15,6 +15,7 @@ from updates import Malformed, Update, encode_state_vector, parse, parse_state_v
 
 TITLE_BYTES = 1_024
 KEY_BYTES = 200
+CHANGES = 1_000
 POWER = {"viewer": 0, "commenter": 10, "editor": 25, "manager": 50, "owner": 100}
 KINDS = ("rich_text", "text", "canvas")
 CREATOR = 1 << 60
@@ -88,7 +89,7 @@ class Document:
 
 class Server:
     def __init__(self):
-        self.documents, self.rooms, self.messages = {}, {}, {}
+        self.documents, self.rooms, self.messages, self.edits = {}, {}, {}, {}
 
     # --- finding ---
 
@@ -195,6 +196,43 @@ class Server:
             raise Refused(status, "DEV_WEFT_UPDATES_MISSING", {"stateVector": base64.b64encode(vector).decode()})
         document.edit(user, data)
         return 200, {"version": document.version}
+
+    def edit(self, name, user, step):
+        """PATCH .../edit, without the text: where a change is possible depends on an engine."""
+        body, key, if_match = self.body(step), step.get("idempotency_key"), step.get("if_match")
+        if len(key or "") > KEY_BYTES:
+            raise Refused(400, "M_INVALID_PARAM")
+        if not {"changes", "clientVersion"} <= set(body):
+            raise Refused(400, "M_MISSING_PARAM")
+        body = body | {"changes": body["changes"] * step.get("times", 1)}
+        if len(body["changes"]) > bound(CHANGES, "documents: 1,001 changes", "documents: 999 changes"):
+            raise Refused(413, "M_TOO_LARGE")
+        if not body["changes"] and not altered("documents: an edit without changes"):
+            raise Refused(400, "M_INVALID_PARAM")
+        document = self.joined(name, user)
+        of_user = None if altered("documents: a key of an edit is of all users") else user
+        kept = self.edits.get((name, of_user, key)) if key else None
+        if kept and not altered("documents: an edit is made again"):
+            if kept[0] != body and not altered("documents: a key is enough for the same answer"):
+                raise Refused(422, "DEV_WEFT_KEY_REUSED")
+            return 200, kept[1]
+        if document.power(user) < POWER["editor"] and not altered("documents: commenters edit by position"):
+            raise Refused(403, "M_FORBIDDEN")
+        present = {"version": document.version, "etag": f"etag of {document.version}"}
+        if if_match not in (None, "*") and not altered("documents: If-Match is ignored"):
+            raise Refused(409, "DEV_WEFT_DOCUMENT_CHANGED", present)
+        if if_match == "*" and altered("documents: If-Match of * never holds"):
+            raise Refused(409, "DEV_WEFT_DOCUMENT_CHANGED", present)
+        if body["clientVersion"] > document.version and not altered("documents: later versions are known"):
+            refused = (409, "DEV_WEFT_UNKNOWN_VERSION", present)
+            if altered("documents: the answer to an edit that was refused is kept"):
+                self.edits[name, of_user, key] = (body, None)
+            raise Refused(*refused)
+        document.version += len(body["changes"]) if altered("documents: each change is a version") else 1
+        document.modified += 1
+        answer = {"newVersion": document.version, "conflicts": []}
+        self.edits[name, of_user, key] = (body, answer)
+        return 200, answer
 
     def chat(self, document, user, body, key):
         """POST .../chat"""
@@ -327,6 +365,8 @@ class Server:
         if parts and parts[-1] in ("sync", "updates"):
             document, data = self.joined(parts[0], user), bytes.fromhex(step["raw_hex"])
             return self.sync(document, data) if parts[1] == "sync" else self.update(document, user, data)
+        if parts and parts[-1] == "edit":
+            return self.edit(parts[0], user, step)
         body = self.body(step)
         if not parts:
             return self.list(user) if method == "GET" else self.create(user, body, step["answer"].get("docId", "<refused>"))

@@ -12,15 +12,12 @@ use weft_http::{
     errors::{ApiError, ApiResult},
 };
 use weft_room_api::NewEvent;
-use weft_wire::{
-    limits::MAX_IDEMPOTENCY_KEY_BYTES,
-    rest::{MessageSent, SendMessage},
-};
+use weft_wire::rest::{MessageSent, SendMessage};
 
 use super::{
     DocumentPorts,
     caller::{Named, joined},
-    request::JsonBody,
+    request::{JsonBody, idempotency_key},
 };
 
 /// 201 with the event id. With the same `Idempotency-Key`, requests of one device send one message.
@@ -31,7 +28,7 @@ pub(super) async fn send(
     headers: HeaderMap,
     JsonBody(request): JsonBody<SendMessage>,
 ) -> ApiResult<(StatusCode, Json<MessageSent>)> {
-    let key = idempotency_key(&headers)?;
+    let key = idempotency_key(&headers)?.map(transaction);
     if request.message.is_empty() {
         return Err(ApiError::invalid_param("A message must not be empty."));
     }
@@ -62,19 +59,6 @@ fn content(request: &SendMessage) -> Map<String, Value> {
 }
 
 /// The transaction id for the header `Idempotency-Key`. The prefix separates it from transaction ids of Matrix requests.
-fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<OwnedTransactionId>> {
-    let Some(key) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
-    let key = key.to_str().ok().filter(|key| !key.is_empty());
-    let key = key.ok_or_else(|| ApiError::invalid_param("Idempotency-Key must be visible ASCII characters."))?;
-    if key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
-        let limit = MAX_IDEMPOTENCY_KEY_BYTES;
-        return Err(ApiError::invalid_param(format!(
-            "Idempotency-Key can have at most {limit} bytes."
-        )));
-    }
-    Ok(Some(
-        <&TransactionId>::from(&*format!("idempotency-key:{key}")).to_owned(),
-    ))
+fn transaction(key: &str) -> OwnedTransactionId {
+    <&TransactionId>::from(&*format!("idempotency-key:{key}")).to_owned()
 }

@@ -1,7 +1,11 @@
 //! Errors of the document API that have a code of their own. All others are in `weft_http::errors`.
 
+use axum::http::StatusCode;
 use ruma::UserId;
+use serde_json::json;
 use weft_http::errors::ApiError;
+use weft_room_api::RefusedContent;
+use weft_wire::errcode;
 
 /// The caller's role is too low for the operation.
 pub(super) fn may_not(what: &str) -> ApiError {
@@ -16,4 +20,31 @@ pub(super) fn no_user() -> ApiError {
 /// The operation would leave the document without a user who can give roles.
 pub(super) fn last_owner(user: &UserId) -> ApiError {
     ApiError::forbidden(format!("{user} is the last owner. Make another user an owner first."))
+}
+
+/// The document has not the version that the client named, or none that is known.
+pub(super) fn unknown_version(version: u64, etag: Option<String>) -> ApiError {
+    let message = "This server does not know the text at that version. Read the document and try again.";
+    let error = ApiError::new(StatusCode::CONFLICT, errcode::UNKNOWN_VERSION, message);
+    error.with("version", json!(version)).with("etag", json!(etag))
+}
+
+/// The document is not the one that `If-Match` names.
+pub(super) fn document_changed(version: u64, etag: Option<String>) -> ApiError {
+    let message = "The document is not the one that If-Match names.";
+    let error = ApiError::new(StatusCode::CONFLICT, errcode::DOCUMENT_CHANGED, message);
+    error.with("version", json!(version)).with("etag", json!(etag))
+}
+
+/// The key was used for another request.
+pub(super) fn key_reused() -> ApiError {
+    let message = "This Idempotency-Key was used for another request.";
+    ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, errcode::KEY_REUSED, message)
+}
+
+/// A change has content that no event can carry.
+pub(super) fn refused_content(refused: &[RefusedContent]) -> ApiError {
+    let rule = refused.first().map_or("unknown", |content| &*content.rule);
+    let message = format!("The edit has content that a document can't have: {rule}");
+    ApiError::new(StatusCode::BAD_REQUEST, errcode::UPDATE_REFUSED, message)
 }

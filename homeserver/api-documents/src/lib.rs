@@ -8,6 +8,7 @@ mod caller;
 mod chat;
 mod content;
 mod create;
+mod edit;
 mod exchange;
 mod failures;
 mod list;
@@ -26,7 +27,7 @@ use async_trait::async_trait;
 use axum::{
     Router,
     extract::FromRef,
-    routing::{get, post, put},
+    routing::{get, patch, post, put},
 };
 use ruma::{RoomId, UserId};
 use serde_json::{Map, Value};
@@ -42,6 +43,7 @@ use weft_room::Rooms;
 
 pub use audit::{AuditPorts, KnownKeys};
 pub use content::ContentReads;
+pub use edit::Writers;
 
 /// Invites users, of this server or of another one; another server has to sign the invitation of its user first.
 #[async_trait]
@@ -77,6 +79,8 @@ pub struct DocumentPorts {
     pub content_reads: ContentReads,
     /// Exports of signed logs.
     pub audit: AuditPorts,
+    /// Client ids of edits that requests make.
+    pub writers: Writers,
 }
 
 impl FromRef<DocumentPorts> for Accounts {
@@ -100,6 +104,7 @@ pub fn router(ports: DocumentPorts) -> Router {
         .route("/_weft/client/v1/documents/{id}/audit", get(audit::export))
         .route("/_weft/client/v1/documents/{id}/sync", post(exchange::sync))
         .route("/_weft/client/v1/documents/{id}/updates", post(exchange::update))
+        .route("/_weft/client/v1/documents/{id}/edit", patch(edit::edit))
         .route("/_weft/client/v1/documents/{id}/chat", post(chat::send))
         .route("/_weft/client/v1/presence/{user}", get(presence::show))
         .route("/_weft/client/v1/documents/{id}/members", get(members::list))

@@ -1,13 +1,17 @@
-//! The bodies of requests, within their limits: JSON, and Yjs v1 encodings as bytes.
+//! The bodies of requests, within their limits: JSON, and Yjs v1 encodings as bytes. Also their idempotency keys. Must not
+//! interpret them.
 
-use axum::extract::{FromRequest, Request};
+use axum::{
+    extract::{FromRequest, Request},
+    http::HeaderMap,
+};
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use weft_http::{
     errors::{ApiError, ApiResult},
     ruma_json::read_body,
 };
-use weft_wire::limits::MAX_CLIENT_REQUEST_BYTES;
+use weft_wire::limits::{MAX_CLIENT_REQUEST_BYTES, MAX_IDEMPOTENCY_KEY_BYTES};
 
 /// A JSON body of at most [`MAX_CLIENT_REQUEST_BYTES`].
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -30,4 +34,23 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for BinaryBody<LIMIT> {
     async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
         read_body(request.into_body(), LIMIT).await.map(Self)
     }
+}
+
+/// The header `Idempotency-Key`.
+///
+/// # Errors
+/// When it is empty, longer than [`MAX_IDEMPOTENCY_KEY_BYTES`], or has other characters than visible ASCII.
+pub(super) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<&str>> {
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
+    let key = key.to_str().ok().filter(|key| !key.is_empty());
+    let key = key.ok_or_else(|| ApiError::invalid_param("Idempotency-Key must be visible ASCII characters."))?;
+    if key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
+        let limit = MAX_IDEMPOTENCY_KEY_BYTES;
+        return Err(ApiError::invalid_param(format!(
+            "Idempotency-Key can have at most {limit} bytes."
+        )));
+    }
+    Ok(Some(key))
 }

@@ -7,12 +7,16 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of a test are all of its crate")]
 
+#[path = "documents/edits.rs"]
+mod edits;
 #[path = "documents/listing.rs"]
 mod listing;
 #[path = "documents/members.rs"]
 mod members;
 #[path = "documents/programs.rs"]
 mod programs;
+#[path = "documents/text_renderer.rs"]
+mod text_renderer;
 #[path = "documents/vectors.rs"]
 mod vectors;
 #[path = "documents/world.rs"]

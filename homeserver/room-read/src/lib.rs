@@ -6,6 +6,7 @@
 mod access;
 mod audit;
 mod authors;
+mod authorship;
 mod cache;
 mod content;
 mod documents;
@@ -42,6 +43,7 @@ use weft_room_api::Unavailable;
 pub use access::Access;
 pub use audit::{AuditItem, AuditLog};
 pub use authors::{AuthoredBlocks, Authors};
+pub use authorship::Authorship;
 pub use events::{Place, StoredEvent};
 pub use members::RoomMembership;
 pub use rows::{damaged, vector_row};

@@ -159,6 +159,48 @@ pub struct RefusedBlocks {
     pub length: u32,
 }
 
+/// Answer to `PATCH /documents/{id}/edit`, 200: the edit is on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EditAccepted {
+    /// The version of the document after the edit. If it is not the version before it and one more, others changed the
+    /// document since.
+    pub new_version: u64,
+    /// What others did at the places of the changes since the version to which the positions refer.
+    pub conflicts: Vec<EditConflict>,
+}
+
+/// A change of others at the place of a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EditConflict {
+    /// The index of the change in the request.
+    pub change: usize,
+    /// What others did.
+    pub kind: EditConflictKind,
+    /// The first position in the present text, before the edit, in the unit of the request.
+    pub from: u32,
+    /// The end position; equal to `from` if the text was deleted.
+    pub to: u32,
+    /// Who inserted the text, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<OwnedUserId>,
+    /// When, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+}
+
+/// What others did at the place of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EditConflictKind {
+    /// Text was inserted there.
+    Inserted,
+    /// Text was deleted there.
+    Deleted,
+    /// The block or element was deleted.
+    Gone,
+}
+
 /// `POST /documents/{id}/chat`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

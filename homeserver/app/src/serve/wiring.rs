@@ -24,7 +24,7 @@ use weft_federation::outbox::{Sender, SenderConfig};
 use weft_federation::{Client, ClientConfig, KeyRing, RemoteEvents, RemoteKeys};
 use weft_gateway::client::operator::operator_router;
 use weft_gateway::client::{ClientPorts, ClientSettings, Registration};
-use weft_gateway::documents::{AuditPorts, ContentReads, DocumentPorts};
+use weft_gateway::documents::{AuditPorts, ContentReads, DocumentPorts, Writers};
 use weft_gateway::health::Readiness;
 use weft_gateway::live::{ConnectionIds, LivePorts};
 use weft_gateway::membership_lock::MembershipLocks;
@@ -406,6 +406,7 @@ fn areas(
             Arc::new(CachedKeys(federation_services.keys.clone())),
             Arc::new(weft_room_api::SystemClock),
         ),
+        writers: Writers::new(rand::random),
     });
     let live = live::router(LivePorts {
         rooms: rooms.clone(),

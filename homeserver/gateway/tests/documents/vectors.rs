@@ -68,14 +68,24 @@ fn filled_in(path: &str, names: &Names) -> String {
     path
 }
 
+/// The body; with `times`, its only change is there so many times.
+fn with_repeated_change(body: &Value, step: &Value) -> Value {
+    let mut body = body.clone();
+    if let Some(times) = step["times"].as_u64() {
+        body["changes"] = json!(vec![body["changes"][0].clone(); usize::try_from(times).unwrap()]);
+    }
+    body
+}
+
 async fn ask(world: &World, token: Option<&str>, step: &Value, names: &mut Names) {
     let (method, path) = step["request"].as_str().unwrap().split_once(' ').unwrap();
     let raw = step["raw"].as_str().map(|raw| raw.as_bytes().to_vec());
     let bytes = step["raw_hex"].as_str().map(|bytes| hex::decode(bytes).unwrap());
     let body = step
         .get("body")
-        .map(|body| filled_in(&body.to_string(), names).into_bytes());
+        .map(|body| filled_in(&with_repeated_change(body, step).to_string(), names).into_bytes());
     let headers: Vec<_> = [
+        ("if-match", "if_match"),
         ("if-none-match", "if_none_match"),
         ("idempotency-key", "idempotency_key"),
     ]

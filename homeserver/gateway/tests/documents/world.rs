@@ -12,17 +12,18 @@ use weft_accounts::{Accounts, NewAccount};
 use weft_dag::VerifyKeys;
 use weft_fanout::Presence;
 use weft_gateway::{
-    documents::{AuditPorts, ContentReads, DocumentPorts, Invitations, router},
+    documents::{AuditPorts, ContentReads, DocumentPorts, Invitations, Writers, router},
     errors::ApiResult,
     membership_lock::MembershipLocks,
     ratelimit::UserLimiter,
 };
-use weft_render::testing::NoRenderer;
 use weft_room::Rooms;
 use weft_room_api::{NewEvent, SystemClock};
 use weft_testkit::{NoEdus, ServerSetup, TestServer};
 
 pub use weft_testkit::Person;
+
+use crate::text_renderer::TextRenderer;
 
 /// Invites local users; this test has no others.
 struct LocalInvitations(Rooms);
@@ -72,6 +73,7 @@ pub struct Sent<'a> {
 }
 
 pub struct World {
+    server: TestServer,
     pub rooms: Rooms,
     accounts: Accounts,
     api: Router,
@@ -79,7 +81,19 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        let server = TestServer::start(ServerSetup::default()).await;
+        Self::of(TestServer::start(ServerSetup::default()).await)
+    }
+
+    /// The same data with another server, as after a crash: nothing of the first one was ended in order.
+    pub async fn restarted(&self) -> Self {
+        let setup = ServerSetup {
+            disk: self.server.disk.clone(),
+            ..ServerSetup::default()
+        };
+        Self::of(TestServer::start(setup).await)
+    }
+
+    fn of(server: TestServer) -> Self {
         let TestServer { rooms, accounts, .. } = server.clone();
         let clock = Arc::new(SystemClock);
         let presence = Presence::new(server.name.clone(), server.membership_view(), Arc::new(NoEdus), clock);
@@ -89,12 +103,18 @@ impl World {
             invitations: Arc::new(LocalInvitations(rooms.clone())),
             limiter: UserLimiter::off(),
             membership: MembershipLocks::default(),
-            renderer: Arc::new(NoRenderer),
+            renderer: Arc::new(TextRenderer),
             presence,
             content_reads: ContentReads::default(),
             audit: AuditPorts::new(server.name.clone(), Arc::new(VerifyKeys::new()), Arc::new(SystemClock)),
+            writers: Writers::new(rand::random),
         });
-        Self { rooms, accounts, api }
+        Self {
+            server,
+            rooms,
+            accounts,
+            api,
+        }
     }
 
     pub async fn person(&self, name: &str) -> Person {
