@@ -27,6 +27,7 @@ use async_trait::async_trait;
 use axum::{
     Router,
     extract::FromRef,
+    middleware,
     routing::{get, patch, post, put},
 };
 use ruma::{RoomId, UserId};
@@ -36,7 +37,7 @@ use weft_fanout::Presence;
 use weft_http::{
     errors::{ApiResult, unknown_method},
     membership_lock::MembershipLocks,
-    ratelimit::UserLimiter,
+    ratelimit::{self, UserLimiter},
 };
 use weft_render::Renderer;
 use weft_room::Rooms;
@@ -113,6 +114,7 @@ pub fn router(ports: DocumentPorts) -> Router {
             put(members::set_role).delete(members::remove),
         )
         .method_not_allowed_fallback(unknown_method)
+        .layer(middleware::from_fn(ratelimit::add_headers))
         .layer(weft_http::cors::layer())
         .with_state(ports)
 }

@@ -10,7 +10,7 @@ use weft_accounts::{Accounts, AuthError, Session};
 
 use crate::{
     errors::{ApiError, ApiResult},
-    ratelimit::UserLimiter,
+    ratelimit::{Noted, UserLimiter},
     traffic::Requester,
 };
 
@@ -36,7 +36,14 @@ where
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
         let session = session(parts, &Accounts::from_ref(state)).await?;
-        UserLimiter::from_ref(state).check(&session.user_id)?;
+        match UserLimiter::from_ref(state).count(&session.user_id) {
+            Ok(None) => {}
+            Ok(Some(standing)) => Noted::note(&parts.extensions, standing),
+            Err(refused) => {
+                Noted::note(&parts.extensions, refused);
+                return Err(refused.error());
+            }
+        }
         Ok(Self(session))
     }
 }

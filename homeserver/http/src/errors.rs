@@ -15,6 +15,9 @@ use weft_wire::errcode;
 
 mod convert;
 
+/// When a request that this server can't serve now may be repeated, if nothing better is known: a restart takes about as long.
+const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
+
 /// A failed request as the client sees it (Matrix specification, "Standard error response").
 #[derive(Debug, Clone)]
 pub struct ApiError(Box<Inner>);
@@ -204,10 +207,12 @@ impl ApiError {
         .with("server", json!(server))
     }
 
-    /// 503 `M_UNKNOWN`: stopping, or overloaded; the client should try again.
+    /// 503 `M_UNKNOWN`: stopping, or overloaded; the client should try again in a few seconds.
     #[must_use]
     pub fn unavailable(message: impl Into<String>) -> Self {
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", message)
+        let mut error = Self::new(StatusCode::SERVICE_UNAVAILABLE, "M_UNKNOWN", message);
+        error.0.retry_after = Some(RETRY_UNAVAILABLE);
+        error
     }
 
     /// The same with the time after which the client may try again.
@@ -272,9 +277,11 @@ impl IntoResponse for ApiError {
         extra.insert("error".to_owned(), Value::from(message));
         let mut response = (status, Json(Value::Object(extra))).into_response();
         if let Some(wait) = retry_after {
+            // A client that waits for this time must not be too early.
+            let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
             response
                 .headers_mut()
-                .insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         response
     }

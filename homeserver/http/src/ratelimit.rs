@@ -1,6 +1,8 @@
-//! Rate limit: requests per user.
+//! Rate limit: requests per user. What is left of it is in the headers of the answers ([`headers`]).
 //!
 //! Login has its own, stricter limit in `accounts`; bytes per day are budgets. Must not be persisted: the counts restart with the process.
+
+mod headers;
 
 use std::{
     num::NonZeroU32,
@@ -11,11 +13,18 @@ use std::{
     time::Duration,
 };
 
-use governor::{Quota, RateLimiter, clock::Clock, clock::DefaultClock, state::keyed::DefaultKeyedStateStore};
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock, DefaultClock},
+    middleware::{StateInformationMiddleware, StateSnapshot},
+    state::keyed::DefaultKeyedStateStore,
+};
 use ruma::{OwnedUserId, UserId};
 use weft_wire::limits::REQUESTS_PER_MINUTE;
 
 use crate::errors::{ApiError, ApiResult};
+
+pub use headers::{Noted, add_headers};
 
 /// Below this number of users in the table nothing is removed.
 const SWEEP_ABOVE: usize = 4_096;
@@ -27,7 +36,7 @@ pub struct UserLimiter {
 }
 
 struct Buckets {
-    limiter: RateLimiter<OwnedUserId, DefaultKeyedStateStore<OwnedUserId>, DefaultClock>,
+    limiter: RateLimiter<OwnedUserId, DefaultKeyedStateStore<OwnedUserId>, DefaultClock, StateInformationMiddleware>,
     clock: DefaultClock,
     /// Above this many users in the table the idle ones are removed. It is set to twice the number that is left, so
     /// that the average cost per request doesn't depend on the number of active users.
@@ -44,7 +53,7 @@ impl UserLimiter {
     /// With another limit.
     #[must_use]
     pub fn per_minute(requests: NonZeroU32) -> Self {
-        let limiter = RateLimiter::keyed(Quota::per_minute(requests));
+        let limiter = RateLimiter::keyed(Quota::per_minute(requests)).with_middleware();
         Self {
             buckets: Some(Arc::new(Buckets {
                 limiter,
@@ -65,12 +74,55 @@ impl UserLimiter {
     /// # Errors
     /// 429 with the time until the next request is accepted.
     pub fn check(&self, user: &UserId) -> ApiResult<()> {
-        let Some(buckets) = &self.buckets else { return Ok(()) };
+        self.count(user).map(drop).map_err(|refused| refused.error())
+    }
+
+    /// The same, with what is left. `None`: there is no limit.
+    ///
+    /// # Errors
+    /// When nothing was left.
+    pub fn count(&self, user: &UserId) -> Result<Option<Standing>, Standing> {
+        let Some(buckets) = &self.buckets else { return Ok(None) };
         buckets.sweep();
-        buckets.limiter.check_key(&user.to_owned()).map_err(|refused| {
-            let wait = refused.wait_time_from(buckets.clock.now());
-            ApiError::limit_exceeded(wait.max(Duration::from_millis(1)))
-        })
+        match buckets.limiter.check_key(&user.to_owned()) {
+            Ok(snapshot) => Ok(Some(Standing::of(&snapshot))),
+            Err(refused) => Err(Standing {
+                limit: refused.quota().burst_size().get(),
+                remaining: 0,
+                more_after: refused
+                    .wait_time_from(buckets.clock.now())
+                    .max(Duration::from_millis(1)),
+            }),
+        }
+    }
+}
+
+/// What is left of a user's requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The requests of a minute.
+    pub limit: u32,
+    /// Requests that would be accepted now.
+    pub remaining: u32,
+    /// When all requests of a minute would be accepted again; if none is left, when the next one would.
+    pub more_after: Duration,
+}
+
+impl Standing {
+    fn of(snapshot: &StateSnapshot) -> Self {
+        let (quota, remaining) = (snapshot.quota(), snapshot.remaining_burst_capacity());
+        let limit = quota.burst_size().get();
+        Self {
+            limit,
+            remaining,
+            more_after: quota.replenish_interval() * limit.saturating_sub(remaining),
+        }
+    }
+
+    /// The answer to a request for which nothing was left.
+    #[must_use]
+    pub fn error(&self) -> ApiError {
+        ApiError::limit_exceeded(self.more_after)
     }
 }
 

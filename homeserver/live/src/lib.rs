@@ -31,7 +31,7 @@ use std::sync::{
 use axum::{Router, routing::get};
 use weft_accounts::Accounts;
 use weft_fanout::{Awareness, Fanout, MembershipView};
-use weft_http::text_reads::TextReads;
+use weft_http::{ratelimit::UserLimiter, text_reads::TextReads};
 use weft_room::Rooms;
 use weft_room_api::{ConnectionId, Incarnation};
 
@@ -52,6 +52,8 @@ pub struct LivePorts {
     pub sessions: ConnectionIds,
     /// Turns for the answers to state vectors.
     pub text_reads: TextReads,
+    /// Request rate limits: each document that is opened is a request.
+    pub limiter: UserLimiter,
 }
 
 /// Assigns a unique id to each document on each socket.

@@ -18,12 +18,14 @@ pub(super) struct Target {
     pub(super) read_only: bool,
 }
 
-/// Authenticates the token and resolves the document.
+/// Authenticates the token and resolves the document. Counts as a request of the user.
 ///
 /// # Errors
 /// The close code that states why it failed.
 pub(super) async fn find(ports: &LivePorts, name: &str, token: &str) -> Result<Target, Close> {
     let session = authenticate(ports, token).await?;
+    let counted = ports.limiter.check(&session.user_id);
+    counted.map_err(|_| close::RATE_LIMITED)?;
     let room = room_of(ports, name).await?;
     let access = access(ports, &room, &session).await?;
     Ok(Target {

@@ -2,7 +2,7 @@
 //!
 //! y-websocket reconnects after every close code, so a wrong token is refused before the upgrade.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Path, Request, State},
@@ -13,6 +13,9 @@ use weft_http::{authentication, errors::ApiError, traffic::Requester};
 use weft_wire::live::close::{self, Close};
 
 use super::{LivePorts, meter::Meter, socket, target, websocket::Handshake};
+
+/// When a refused socket may be opened: the limit allows some requests a second.
+const RATE_LIMITED_FOR: Duration = Duration::from_secs(1);
 
 /// Opens a live socket. A request without a token is accepted: Hocuspocus authenticates by its first frames.
 pub(super) async fn upgrade(State(ports): State<LivePorts>, Path(name): Path<String>, request: Request) -> Response {
@@ -81,6 +84,7 @@ fn refusal(close: Close) -> ApiError {
         code if code == close::UNAUTHORIZED.code => ApiError::unknown_token(false),
         code if code == close::FORBIDDEN.code => ApiError::forbidden("You are not a member of this document."),
         code if code == close::NOT_FOUND.code => ApiError::not_found("The document does not exist."),
+        code if code == close::RATE_LIMITED.code => ApiError::limit_exceeded(RATE_LIMITED_FOR),
         _ => ApiError::unavailable("The document cannot be opened now. Try again."),
     }
 }

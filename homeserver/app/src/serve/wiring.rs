@@ -392,6 +392,7 @@ fn areas(
         rooms: rooms.clone(),
         handshake: Arc::clone(&federation_services.handshake),
     };
+    let of_sockets = limiter.clone();
     let documents = documents::router(DocumentPorts {
         rooms: rooms.clone(),
         accounts: accounts.clone(),
@@ -416,6 +417,7 @@ fn areas(
         membership_view: local.membership_view.clone(),
         sessions: ConnectionIds::new(Incarnation(rand::random::<NonZeroU64>().get())),
         text_reads: TextReads::default(),
+        limiter: of_sockets,
     });
     let federation = server::router(server_ports(config, federation_services, local, rooms, accounts));
     BTreeMap::from([

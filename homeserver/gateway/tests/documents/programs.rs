@@ -1,7 +1,10 @@
 //! What scripts and clients without WebSockets do: exchange updates, send messages, read presence.
 
+use std::num::NonZeroU32;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
+use weft_gateway::ratelimit::UserLimiter;
 
 use crate::world::{Sent, World};
 
@@ -104,4 +107,23 @@ async fn a_message_is_sent_once_for_an_idempotency_key() {
         let answer = world.call("POST", &format!("/documents/{doc}/chat"), request).await;
         assert_eq!(answer.status, 400, "{} bytes", key.len());
     }
+}
+
+#[tokio::test]
+async fn answers_tell_what_is_left_of_the_limit() {
+    let world = World::limited(UserLimiter::per_minute(NonZeroU32::new(2).unwrap())).await;
+    let alice = world.person("alice").await;
+    let shown = |text: &str| Some(text.to_owned());
+    let policy = shown("\"requests\";q=2;w=60");
+    for (path, status, left, retry) in [
+        ("/documents", 200, "\"requests\";r=1;t=30", None),
+        ("/documents/nonsense", 400, "\"requests\";r=0;t=60", None),
+        ("/documents", 429, "\"requests\";r=0;t=30", shown("30")),
+    ] {
+        let answer = world.ask(Some(&alice.token), "GET", path, None).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.limits, [shown(left), policy.clone(), retry], "{path}");
+    }
+    let stranger = world.ask(None, "GET", "/documents", None).await;
+    assert_eq!((stranger.status, stranger.limits), (401, [None, None, None]));
 }

@@ -61,6 +61,8 @@ pub struct Answer {
     /// Its content type.
     pub kind: String,
     pub etag: Option<String>,
+    /// `RateLimit`, `RateLimit-Policy` and `Retry-After`.
+    pub limits: [Option<String>; 3],
     pub body: Vec<u8>,
 }
 
@@ -81,7 +83,12 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        Self::of(TestServer::start(ServerSetup::default()).await)
+        Self::limited(UserLimiter::off()).await
+    }
+
+    /// With a limit of requests.
+    pub async fn limited(limiter: UserLimiter) -> Self {
+        Self::of(TestServer::start(ServerSetup::default()).await, limiter)
     }
 
     /// The same data with another server, as after a crash: nothing of the first one was ended in order.
@@ -90,10 +97,10 @@ impl World {
             disk: self.server.disk.clone(),
             ..ServerSetup::default()
         };
-        Self::of(TestServer::start(setup).await)
+        Self::of(TestServer::start(setup).await, UserLimiter::off())
     }
 
-    fn of(server: TestServer) -> Self {
+    fn of(server: TestServer, limiter: UserLimiter) -> Self {
         let TestServer { rooms, accounts, .. } = server.clone();
         let clock = Arc::new(SystemClock);
         let presence = Presence::new(server.name.clone(), server.membership_view(), Arc::new(NoEdus), clock);
@@ -101,7 +108,7 @@ impl World {
             rooms: rooms.clone(),
             accounts: accounts.clone(),
             invitations: Arc::new(LocalInvitations(rooms.clone())),
-            limiter: UserLimiter::off(),
+            limiter,
             membership: MembershipLocks::default(),
             renderer: Arc::new(TextRenderer),
             presence,
@@ -186,6 +193,7 @@ impl World {
             status: answer.status().as_u16(),
             kind: header("content-type").unwrap_or_default(),
             etag: header("etag"),
+            limits: ["ratelimit", "ratelimit-policy", "retry-after"].map(header),
             body: answer.into_body().collect().await.unwrap().to_bytes().to_vec(),
         }
     }

@@ -1,10 +1,11 @@
 //! Rights when a socket is opened, and in open sockets.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use serde_json::json;
 use weft_accounts::NewDevice;
 use weft_clock::testing::ManualClock;
+use weft_gateway::ratelimit::UserLimiter;
 use weft_wire::live::{
     hocuspocus::{Body, Frame},
     plain,
@@ -262,4 +263,37 @@ async fn a_socket_stays_open_after_a_refresh_and_another_users_logout() {
         .fanout
         .sessions_changed(&alice.user, Some(&session.device_id));
     assert_eq!(socket.until_closed().await, 4401);
+}
+
+#[tokio::test]
+async fn each_document_that_is_opened_is_a_request() {
+    let world = World::limited(UserLimiter::per_minute(NonZeroU32::new(3).unwrap())).await;
+    let alice = world.person("alice").await;
+    let room = world.document(&alice).await;
+    let denied = |frame: &[u8]| match Frame::parse(frame).unwrap() {
+        Frame::Document {
+            body: Body::PermissionDenied(reason),
+            ..
+        } => Some(reason.to_owned()),
+        Frame::Document {
+            body: Body::Authenticated { .. },
+            ..
+        } => Some(String::new()),
+        _ => None,
+    };
+    let mut open = world.socket("anything", None).await.unwrap();
+    let mut answers = Vec::new();
+    for number in 0..4 {
+        let name = format!("{room}\0{number}");
+        let token = Body::Token {
+            token: &alice.token,
+            provider: None,
+        };
+        open.send_frame(frame(&name, token)).await;
+        answers.push(open.until(denied).await);
+    }
+    assert_eq!(answers[..3], ["", "", ""]);
+    assert!(!answers[3].is_empty());
+    let refused = world.socket(room.as_str(), Some(&alice.token)).await;
+    assert_eq!(refused.err(), Some(429));
 }

@@ -18,6 +18,7 @@ use tokio_tungstenite::{
 use weft_fanout::Awareness;
 use weft_gateway::{
     live::{ConnectionIds, LivePorts, router},
+    ratelimit::UserLimiter,
     text_reads::TextReads,
 };
 use weft_room_api::SystemClock;
@@ -85,7 +86,7 @@ impl World {
 
     /// A server whose access tokens expire by this clock.
     pub async fn with_clock(clock: Arc<dyn weft_accounts::Clock>) -> Self {
-        let (world, live) = Self::start(clock).await;
+        let (world, live) = Self::start(clock, UserLimiter::off()).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let listening = Listening::Tcp(listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, live).await });
@@ -94,7 +95,12 @@ impl World {
 
     /// A server that is reached in memory.
     pub async fn in_memory() -> Self {
-        let (world, live) = Self::start(Arc::new(weft_accounts::SystemClock)).await;
+        Self::limited(UserLimiter::off()).await
+    }
+
+    /// The same with a limit of requests.
+    pub async fn limited(limiter: UserLimiter) -> Self {
+        let (world, live) = Self::start(Arc::new(weft_accounts::SystemClock), limiter).await;
         let (connections, accepted) = mpsc::unbounded_channel();
         tokio::spawn(async move { axum::serve(MemoryListener(accepted), live).await });
         let listening = Listening::Memory(connections);
@@ -102,7 +108,7 @@ impl World {
     }
 
     /// A server that does not listen yet, and what it serves.
-    async fn start(clock: Arc<dyn weft_accounts::Clock>) -> (Self, axum::Router) {
+    async fn start(clock: Arc<dyn weft_accounts::Clock>, limiter: UserLimiter) -> (Self, axum::Router) {
         let server = TestServer::start(ServerSetup {
             clock,
             ..ServerSetup::default()
@@ -123,6 +129,7 @@ impl World {
             membership_view,
             sessions: ConnectionIds::new(weft_room_api::Incarnation(1)),
             text_reads: TextReads::default(),
+            limiter,
         });
         let world = Self {
             server,
