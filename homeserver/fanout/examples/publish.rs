@@ -27,6 +27,7 @@ fn commit(position: u64) -> Arc<RoomChange> {
             update: Bytes::from_static(&[7; 40]),
             author: user_id!("@alice:alpha.example").to_owned(),
             session: None,
+            version: 1,
         }],
         users: vec![user_id!("@alice:alpha.example").to_owned()],
         ..RoomChange::new(room_id!("!doc:alpha.example"), Lane::FIRST)

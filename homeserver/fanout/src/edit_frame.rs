@@ -3,7 +3,8 @@
 use std::sync::OnceLock;
 
 use bytes::Bytes;
-use weft_room_api::ConnectionId;
+use ruma::OwnedUserId;
+use weft_room_api::{ConnectionId, LiveEdit};
 use weft_wire::live::{plain, sync::SyncMessage};
 
 /// An edit that is on disk.
@@ -13,16 +14,22 @@ pub struct EditFrame {
     pub update: Bytes,
     /// The socket that sent the edit and therefore must not get it.
     pub session: Option<ConnectionId>,
+    /// The author.
+    pub author: OwnedUserId,
+    /// The version of the document after the edit.
+    pub version: u64,
     plain: OnceLock<Bytes>,
 }
 
 impl EditFrame {
-    /// A frame for an update.
+    /// A frame for an edit.
     #[must_use]
-    pub const fn new(update: Bytes, session: Option<ConnectionId>) -> Self {
+    pub fn new(edit: &LiveEdit) -> Self {
         Self {
-            update,
-            session,
+            update: edit.update.clone(),
+            session: edit.session,
+            author: edit.author.clone(),
+            version: edit.version,
             plain: OnceLock::new(),
         }
     }

@@ -70,7 +70,24 @@ impl Fanout {
         user: &UserId,
         device: &DeviceId,
     ) -> RoomSubscription {
-        let mailbox = Arc::new(Mailbox::new(session, user.to_owned(), device.to_owned()));
+        self.add(room, Mailbox::new(session, user.to_owned(), device.to_owned()))
+    }
+
+    /// The same for a reader that also gets the events of the room, except those that timelines omit.
+    #[must_use]
+    pub fn subscribe_with_events(
+        &self,
+        room: &RoomId,
+        session: ConnectionId,
+        user: &UserId,
+        device: &DeviceId,
+    ) -> RoomSubscription {
+        let mailbox = Mailbox::new(session, user.to_owned(), device.to_owned());
+        self.add(room, mailbox.with_events())
+    }
+
+    fn add(&self, room: &RoomId, mailbox: Mailbox) -> RoomSubscription {
+        let mailbox = Arc::new(mailbox);
         let mut rooms = self.inner.rooms.lock();
         let mailboxes = rooms.entry(room.to_owned()).or_default();
         mailboxes.retain(|other| other.strong_count() > 0);
@@ -171,16 +188,13 @@ impl Fanout {
     pub fn deliver(&self, change: &RoomChange) {
         let mailboxes = self.mailboxes(&change.room_id);
         if !mailboxes.is_empty() {
-            let frames: Vec<_> = change
-                .edits
-                .iter()
-                .map(|edit| Arc::new(EditFrame::new(edit.update.clone(), edit.session)))
-                .collect();
+            let frames: Vec<_> = change.edits.iter().map(|edit| Arc::new(EditFrame::new(edit))).collect();
             for mailbox in &mailboxes {
                 if change.access_changed {
                     mailbox.access_changed();
                 }
                 frames.iter().for_each(|frame| mailbox.edit(frame));
+                mailbox.events(&change.events);
                 if change.reload {
                     mailbox.reload();
                 }
@@ -239,8 +253,9 @@ impl Fanout {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use ruma::{device_id, room_id, user_id};
-    use weft_room_api::{ChangeBus as _, Incarnation, Interest, LiveEdit, LocalBus};
+    use ruma::{RoomVersionId, device_id, room_id, user_id};
+    use weft_dag::testing::World;
+    use weft_room_api::{ChangeBus as _, CommittedEvent, Incarnation, Interest, LiveEdit, LocalBus};
     use weft_wire::limits::MAX_QUEUE_PER_SOCKET;
 
     use super::*;
@@ -260,6 +275,7 @@ mod tests {
             update: Bytes::copy_from_slice(&number.to_be_bytes()),
             author: user_id!("@alice:alpha.example").to_owned(),
             session: session.map(|number| ConnectionId::new(Incarnation(1), number)),
+            version: u64::from(number) + 1,
         }
     }
 
@@ -338,6 +354,41 @@ mod tests {
         assert!(matches!(reader.try_next(), Some(Change::Lagged)));
         assert!(reader.try_next().is_none());
         assert_eq!(user.borrow_and_update().positions, BTreeMap::from([(Lane::FIRST, 7)]));
+    }
+
+    #[test]
+    fn only_a_reader_of_events_gets_them_and_none_is_lost_silently() {
+        let fanout = Fanout::new();
+        let room = room_id!("!doc:alpha.example");
+        let (alice, desk) = (user_id!("@alice:alpha.example"), device_id!("DESK"));
+        let mut reader = fanout.subscribe_with_events(room, ConnectionId::new(Incarnation(1), 1), alice, desk);
+        let mut socket = subscribe(&fanout, room, 2);
+        let mut made = World::new(&RoomVersionId::V12, "@alice:alpha.example");
+        let mut of = |kind: &str, position: u64, visible: bool| CommittedEvent {
+            pdu: made.send("@alice:alpha.example", kind, None, serde_json::json!({})),
+            position,
+            visible,
+        };
+        let mut change = Arc::unwrap_or_clone(commit(Vec::new()));
+        change.events = vec![
+            of("m.room.message", 1, true),
+            of("dev.weft.update", 2, true),
+            of("m.room.message", 3, false),
+            of("m.room.topic", 4, true),
+        ];
+        fanout.deliver(&change);
+        assert!(socket.try_next().is_none());
+        let mut positions = Vec::new();
+        while let Some(Change::Event(event)) = reader.try_next() {
+            positions.push(event.position);
+        }
+        assert_eq!(positions, [1, 4]);
+        change.events.truncate(1);
+        for _ in 0..=MAX_QUEUE_PER_SOCKET {
+            fanout.deliver(&change);
+        }
+        assert!(matches!(reader.try_next(), Some(Change::Lagged)));
+        assert!(reader.try_next().is_none());
     }
 
     #[test]

@@ -11,8 +11,9 @@ use std::{
 use parking_lot::{Mutex, MutexGuard};
 use ruma::{DeviceId, OwnedDeviceId, OwnedUserId, UserId};
 use tokio::sync::Notify;
-use weft_room_api::ConnectionId;
+use weft_room_api::{CommittedEvent, ConnectionId};
 use weft_wire::{
+    event_types,
     limits::{MAX_QUEUE_BYTES_PER_SOCKET, MAX_QUEUE_PER_SOCKET},
     live::awareness::Entry,
 };
@@ -30,6 +31,8 @@ pub enum Change {
     Lagged,
     /// An edit, in commit order.
     Edit(Arc<EditFrame>),
+    /// An event of the room, in stream ordering; only for readers that asked for events.
+    Event(CommittedEvent),
     /// The newest awareness of each client that changed.
     Awareness(Vec<Entry>),
     /// The server is stopping.
@@ -43,12 +46,29 @@ struct Pending {
     access_changed: bool,
     lagged: bool,
     edits: VecDeque<Arc<EditFrame>>,
-    /// The total bytes of the queued edits.
+    /// The total bytes of the queued edits and events.
     bytes: usize,
+    events: VecDeque<CommittedEvent>,
     awareness: BTreeMap<u64, Entry>,
 }
 
 impl Pending {
+    /// Whether another edit or event can be queued. If the queue overflows, it is emptied and the reader is told.
+    fn has_room(&mut self) -> bool {
+        let queued = self.edits.len().saturating_add(self.events.len());
+        if !self.lagged && (queued >= MAX_QUEUE_PER_SOCKET || self.bytes >= MAX_QUEUE_BYTES_PER_SOCKET) {
+            self.lag();
+        }
+        !self.lagged
+    }
+
+    fn lag(&mut self) {
+        self.edits.clear();
+        self.events.clear();
+        self.bytes = 0;
+        self.lagged = true;
+    }
+
     /// Returns the most urgent change; without `all`, only one that ends or limits the subscription.
     fn take(&mut self, all: bool) -> Option<Change> {
         if std::mem::take(&mut self.stopping) {
@@ -70,6 +90,10 @@ impl Pending {
             self.bytes = self.bytes.saturating_sub(edit.update.len());
             return Some(Change::Edit(edit));
         }
+        if let Some(event) = self.events.pop_front() {
+            self.bytes = self.bytes.saturating_sub(event.pdu.json().len());
+            return Some(Change::Event(event));
+        }
         if self.awareness.is_empty() {
             return None;
         }
@@ -85,6 +109,8 @@ pub(crate) struct Mailbox {
     session: ConnectionId,
     user: OwnedUserId,
     device: OwnedDeviceId,
+    /// The reader gets events too.
+    wants_events: bool,
     pending: Mutex<Pending>,
     woken: Notify,
 }
@@ -95,9 +121,16 @@ impl Mailbox {
             session,
             user,
             device,
+            wants_events: false,
             pending: Mutex::default(),
             woken: Notify::new(),
         }
+    }
+
+    /// For a reader that gets events too.
+    pub(crate) fn with_events(mut self) -> Self {
+        self.wants_events = true;
+        self
     }
 
     /// Whether the socket belongs to this user and, if a device is given, to this device.
@@ -115,14 +148,25 @@ impl Mailbox {
         }
         let mut pending = self.lock();
         // A lagged reader gets a diff and needs no edits from before that diff.
-        if !pending.lagged {
-            if pending.edits.len() >= MAX_QUEUE_PER_SOCKET || pending.bytes >= MAX_QUEUE_BYTES_PER_SOCKET {
-                pending.edits.clear();
-                pending.bytes = 0;
-                pending.lagged = true;
-            } else {
-                pending.bytes += frame.update.len();
-                pending.edits.push_back(Arc::clone(frame));
+        if pending.has_room() {
+            pending.bytes += frame.update.len();
+            pending.edits.push_back(Arc::clone(frame));
+        }
+        drop(pending);
+        self.woken.notify_one();
+    }
+
+    pub(crate) fn events(&self, events: &[CommittedEvent]) {
+        if !self.wants_events || events.is_empty() {
+            return;
+        }
+        let mut pending = self.lock();
+        let is_shown =
+            |event: &&CommittedEvent| event.visible && !event_types::LEFT_OUT_OF_TIMELINES.contains(&event.pdu.kind());
+        for event in events.iter().filter(is_shown) {
+            if pending.has_room() {
+                pending.bytes += event.pdu.json().len();
+                pending.events.push_back(event.clone());
             }
         }
         drop(pending);
@@ -155,9 +199,7 @@ impl Mailbox {
     /// Edits were dropped before they reached this queue.
     pub(crate) fn lag(&self) {
         let mut pending = self.lock();
-        pending.edits.clear();
-        pending.bytes = 0;
-        pending.lagged = true;
+        pending.lag();
         drop(pending);
         self.woken.notify_one();
     }

@@ -8,6 +8,8 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of a test are all of its crate")]
 
+#[path = "live/events.rs"]
+mod events;
 #[path = "live/hocuspocus.rs"]
 mod hocuspocus;
 #[path = "live/plain.rs"]

@@ -502,6 +502,8 @@ impl DocumentConnection {
         match change {
             Change::Edit(frame) => self.send(self.encoder.edit(&frame)).await,
             Change::Awareness(entries) => self.send(self.encoder.awareness(&entries)).await,
+            // Only event streams ask for them.
+            Change::Event(_) => Ok(()),
             Change::Lagged => {
                 let served = self.served.clone();
                 self.bring_up_to_date(&served, |update| SyncMessage::Update(update))
@@ -538,7 +540,7 @@ async fn finished(committing: &mut Option<Committing>) -> Committed {
 }
 
 /// Waits for a duration; never completes if there is none.
-async fn elapsed(time: Option<Duration>) {
+pub(super) async fn elapsed(time: Option<Duration>) {
     match time {
         Some(time) => tokio::time::sleep(time).await,
         None => std::future::pending().await,

@@ -1,4 +1,5 @@
 //! The live socket (`spec/docs/live.md`): serves unmodified Yjs providers, passes edits to `room` and sends committed changes.
+//! Also the stream of events for programs that only read ([`events`]).
 //!
 //! Path of a frame: [`socket`] reads messages and detects the framing, [`plain`] or [`hocuspocus`] decodes the envelope,
 //! a [`document_connection`] (one document on one socket) handles the message, an [`encoder`] encodes the answers in the same
@@ -8,6 +9,7 @@ mod cursors;
 mod document_connection;
 mod edits;
 mod encoder;
+mod events;
 #[cfg(any(test, feature = "fuzzing"))]
 #[path = "../fuzz/checks.rs"]
 pub mod fuzz_checks;
@@ -28,12 +30,19 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use axum::{Router, routing::get};
+use axum::{Router, middleware, routing::get};
 use weft_accounts::Accounts;
 use weft_fanout::{Awareness, Fanout, MembershipView};
-use weft_http::{ratelimit::UserLimiter, text_reads::TextReads};
+use weft_http::{
+    cors,
+    errors::unknown_method,
+    ratelimit::{self, UserLimiter},
+    text_reads::TextReads,
+};
 use weft_room::Rooms;
 use weft_room_api::{ConnectionId, Incarnation};
+
+pub use events::EventStreams;
 
 /// The services that a live socket uses.
 #[derive(Clone)]
@@ -54,6 +63,8 @@ pub struct LivePorts {
     pub text_reads: TextReads,
     /// Request rate limits: each document that is opened is a request.
     pub limiter: UserLimiter,
+    /// The open streams of events.
+    pub event_streams: EventStreams,
 }
 
 /// Assigns a unique id to each document on each socket.
@@ -78,9 +89,16 @@ impl ConnectionIds {
     }
 }
 
-/// `GET /_weft/client/v1/live/{id}`. The id may contain slashes: y-websocket doesn't encode it.
+/// `GET /_weft/client/v1/live/{id}`, whose id may contain slashes, because y-websocket doesn't encode it, and
+/// `GET /_weft/client/v1/documents/{id}/events`.
 pub fn router(ports: LivePorts) -> Router {
+    let events = Router::new()
+        .route("/_weft/client/v1/documents/{id}/events", get(events::events))
+        .method_not_allowed_fallback(unknown_method)
+        .layer(middleware::from_fn(ratelimit::add_headers))
+        .layer(cors::layer());
     Router::new()
+        .merge(events)
         .route("/_weft/client/v1/live/{*id}", get(upgrade::upgrade))
         .with_state(ports)
 }

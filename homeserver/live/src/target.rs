@@ -26,12 +26,25 @@ pub(super) async fn find(ports: &LivePorts, name: &str, token: &str) -> Result<T
     let session = authenticate(ports, token).await?;
     let counted = ports.limiter.check(&session.user_id);
     counted.map_err(|_| close::RATE_LIMITED)?;
+    of_session(ports, name, session, token.to_owned()).await
+}
+
+/// Resolves the document for a session that was authenticated and counted.
+///
+/// # Errors
+/// The close code that states why it failed.
+pub(super) async fn of_session(
+    ports: &LivePorts,
+    name: &str,
+    session: Session,
+    token: String,
+) -> Result<Target, Close> {
     let room = room_of(ports, name).await?;
     let access = access(ports, &room, &session).await?;
     Ok(Target {
         room,
         session,
-        token: token.to_owned(),
+        token,
         read_only: !access.can_edit,
     })
 }

@@ -264,6 +264,7 @@ mod tests {
                 update: Bytes::from(vec![0; bytes]),
                 author: owned_user_id!("@alice:a.example"),
                 session: None,
+                version: 1,
             }],
             ..RoomChange::new(room_id!("!r:a.example"), Lane::FIRST)
         }

@@ -58,6 +58,8 @@ pub struct LiveEdit {
     pub author: OwnedUserId,
     /// The connection that sent it, which already has it. `None` for an edit from another server.
     pub session: Option<ConnectionId>,
+    /// The version of the document after it.
+    pub version: u64,
 }
 
 /// One commit of a room. It is on disk when this is published.

@@ -220,12 +220,13 @@ impl Worker {
         let update = document.journal(&mut commit.batch, &room, &user, update, now);
         #[cfg(debug_assertions)]
         fail::fail_point!("room::edit_journaled");
-        let is_full = document.is_full();
+        let (is_full, version) = (document.is_full(), document.version());
         let outcome = outcome(document, EditOutcome::Journaled);
         commit.edits.push(LiveEdit {
             update,
             author: user,
             session: Some(session),
+            version,
         });
         if is_full {
             self.seal(commit);

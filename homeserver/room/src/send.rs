@@ -166,6 +166,7 @@ impl Worker {
                     update,
                     author: pdu.sender().to_owned(),
                     session: None,
+                    version: document.version(),
                 });
             }
             document.place(&mut commit.batch, &active.id, &id);

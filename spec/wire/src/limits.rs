@@ -453,6 +453,12 @@ pub const KEEP_EDIT_REQUESTS_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Users of documents for whom the client id of their last edit by request is kept in memory. Without it, the next such edit
 /// uses another id, which is permanent ([`MAX_CLIENTS_PER_DOCUMENT`]).
 pub const MAX_EDIT_WRITERS: u64 = 16_384;
+/// Streams of events of one user at a time: enough for a program that follows each of its documents.
+pub const MAX_EVENT_STREAMS_PER_USER: u64 = 100;
+/// The same for all users: each holds a queue of a few kilobytes.
+pub const MAX_EVENT_STREAMS: u64 = 10_000;
+/// Events of the room with which a stream goes on from an earlier one; above it the client reads the messages itself.
+pub const MAX_RESUMED_EVENTS: usize = 1_000;
 /// Events in one page of `/messages`, and around one event in `/context`.
 pub const MAX_PAGE_EVENTS: usize = 500;
 /// Events in one room's timeline in a sync.

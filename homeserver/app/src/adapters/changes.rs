@@ -122,6 +122,7 @@ mod tests {
             update: Bytes::from(vec![0; 40 * 1024 * 1024]),
             author: owned_user_id!("@alice:a.example"),
             session: None,
+            version: 1,
         };
         bus.publish(Arc::new(RoomChange {
             edits: vec![edit],

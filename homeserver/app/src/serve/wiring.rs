@@ -26,7 +26,7 @@ use weft_gateway::client::operator::operator_router;
 use weft_gateway::client::{ClientPorts, ClientSettings, Registration};
 use weft_gateway::documents::{AuditPorts, ContentReads, DocumentPorts, Writers};
 use weft_gateway::health::Readiness;
-use weft_gateway::live::{ConnectionIds, LivePorts};
+use weft_gateway::live::{ConnectionIds, EventStreams, LivePorts};
 use weft_gateway::membership_lock::MembershipLocks;
 use weft_gateway::ratelimit::UserLimiter;
 use weft_gateway::server::ServerPorts;
@@ -139,6 +139,8 @@ impl Parts {
         let renderer = renderer();
         let content_reads = ContentReads::default();
         budgets.add(content_reads.budget());
+        let event_streams = EventStreams::default();
+        budgets.add(event_streams.budget());
         let client = client_ports(config, store, &federation_services, &local, &rooms, &accounts, &limiter);
         let operator = operator_router(client.clone());
         let areas = areas(
@@ -147,7 +149,7 @@ impl Parts {
             &local,
             &rooms,
             &renderer,
-            (client, content_reads),
+            (client, content_reads, event_streams),
         );
         let FederationServices { sender, .. } = federation_services;
         Ok(Self {
@@ -384,7 +386,7 @@ fn areas(
     local: &LocalServices,
     rooms: &Rooms,
     renderer: &Pool,
-    (client, content_reads): (ClientPorts, ContentReads),
+    (client, content_reads, event_streams): (ClientPorts, ContentReads, EventStreams),
 ) -> BTreeMap<Area, Router> {
     let (accounts, limiter) = (client.accounts.clone(), client.limiter.clone());
     let client = client::router(client);
@@ -418,6 +420,7 @@ fn areas(
         sessions: ConnectionIds::new(Incarnation(rand::random::<NonZeroU64>().get())),
         text_reads: TextReads::default(),
         limiter: of_sockets,
+        event_streams,
     });
     let federation = server::router(server_ports(config, federation_services, local, rooms, accounts));
     BTreeMap::from([

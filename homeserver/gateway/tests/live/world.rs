@@ -17,7 +17,7 @@ use tokio_tungstenite::{
 };
 use weft_fanout::Awareness;
 use weft_gateway::{
-    live::{ConnectionIds, LivePorts, router},
+    live::{ConnectionIds, EventStreams, LivePorts, router},
     ratelimit::UserLimiter,
     text_reads::TextReads,
 };
@@ -76,6 +76,8 @@ impl Listening {
 
 pub struct World {
     pub server: TestServer,
+    /// What it serves.
+    pub api: axum::Router,
     listening: Listening,
 }
 
@@ -130,9 +132,11 @@ impl World {
             sessions: ConnectionIds::new(weft_room_api::Incarnation(1)),
             text_reads: TextReads::default(),
             limiter,
+            event_streams: EventStreams::default(),
         });
         let world = Self {
             server,
+            api: live.clone(),
             listening: Listening::Memory(mpsc::unbounded_channel().0),
         };
         (world, live)

@@ -166,6 +166,7 @@ impl MergeSession<'_> {
                 update: new.encode().into(),
                 author,
                 session: None,
+                version: document.version(),
             });
         }
         Ok(true)
