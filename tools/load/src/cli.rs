@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    audit, edit, events, federation_in, growth, join,
+    audit, edit, edit_rest, events, federation_in, growth, join,
     local::Local,
     machine::{self, Machine},
     many_clients, open,
@@ -81,6 +81,8 @@ struct RunningServer {
 pub enum Scenario {
     /// Writers and observers of one document: CPU per edit, edits per second.
     Edit(edit::Options),
+    /// Edits by position over HTTP: edits per second (at an address without TLS, with open registration).
+    EditRest(edit_rest::Options),
     /// Latency until others see an edit: on one server, and across two.
     Seen(seen::Options),
     /// Many open documents with a real history: memory per document, cost of one more reader.
@@ -121,6 +123,7 @@ impl Scenario {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Edit(_) => "edit",
+            Self::EditRest(_) => "edit-rest",
             Self::Seen(_) => "seen",
             Self::Open(_) => "open",
             Self::ManyClients(_) => "crowd",
@@ -140,6 +143,7 @@ impl Scenario {
     pub fn all_small() -> Vec<Self> {
         vec![
             Self::Edit(edit::Options::small()),
+            Self::EditRest(edit_rest::Options::small()),
             Self::Seen(seen::Options::small()),
             Self::Open(open::Options::small()),
             Self::ManyClients(many_clients::Options::small()),
@@ -249,6 +253,11 @@ pub async fn on_own(scenario: &Scenario) -> Result<Vec<Figure>> {
             figures.extend(edit::measure(&named, options).await?);
             Ok(figures)
         }
+        Scenario::EditRest(options) => {
+            let local = Local::start(1).await?;
+            let alice = local.user(0, "alice").await?;
+            edit_rest::measure("Weft", &alice, local.server(0)?.pid(), options).await
+        }
         Scenario::Seen(options) => {
             let local = Local::start(1).await?;
             let mut figures = seen::measure(&local.target(0, "alice", false).await?, options).await?;
@@ -298,6 +307,7 @@ async fn on_running(scenario: &Scenario, given: &RunningServer, url: &str) -> Re
     let target = Target::weft(client.clone(), trust, given.pid, false);
     match scenario {
         Scenario::Edit(options) => edit::measure(&target, options).await,
+        Scenario::EditRest(options) => edit_rest::measure(&target.name, &client, given.pid, options).await,
         Scenario::Seen(options) => seen::measure(&target, options).await,
         Scenario::Open(options) => open::measure(&target, options).await,
         Scenario::ManyClients(options) => many_clients::measure(&target, options).await,
@@ -336,7 +346,7 @@ async fn on_peers(scenario: &Scenario, kinds: &[Kind]) -> Result<Vec<Figure>> {
     ensure!(
         !matches!(
             scenario,
-            Scenario::Growth(_) | Scenario::Audit(_) | Scenario::Restart(_)
+            Scenario::EditRest(_) | Scenario::Growth(_) | Scenario::Audit(_) | Scenario::Restart(_)
         ),
         "{} has no peers",
         scenario.name()

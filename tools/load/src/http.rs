@@ -61,6 +61,15 @@ impl Connection {
         self.ask("PUT", path, &about, body).await
     }
 
+    /// PATCH; returns the body of a successful response.
+    ///
+    /// # Errors
+    /// When the status is not a success.
+    pub async fn patch(&mut self, path: &str, body: &str) -> Result<&str> {
+        let about = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        self.ask("PATCH", path, &about, body).await
+    }
+
     /// GET; returns the body of a successful response.
     ///
     /// # Errors

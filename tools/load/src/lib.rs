@@ -8,6 +8,7 @@
 mod audit;
 pub mod cli;
 pub mod edit;
+pub mod edit_rest;
 pub mod events;
 pub mod federation_in;
 pub mod growth;
