@@ -44,7 +44,7 @@ impl Options {
 ///
 /// # Errors
 /// When the server returns an error, or the file is not good.
-pub async fn measure(options: &Options) -> Result<Vec<Figure>> {
+pub(crate) async fn measure(options: &Options) -> Result<Vec<Figure>> {
     let local = Local::start(1).await?;
     let alice = local.user(0, "alice").await?;
     let room = alice.create_document("A long log").await?;
