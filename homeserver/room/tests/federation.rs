@@ -14,6 +14,8 @@ mod departed;
 mod disputes;
 #[path = "federation/evicted.rs"]
 mod evicted;
+#[path = "federation/exports.rs"]
+mod exports;
 #[path = "federation/fences.rs"]
 mod fences;
 #[path = "federation/history.rs"]

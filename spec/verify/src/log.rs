@@ -11,7 +11,7 @@ use serde_json::json;
 use weft_dag::{ChainCover, EventMap, Pdu, ResolveError, StateMap, StateView, Verdict, Verified, auth_types, resolve};
 use weft_wire::{
     audit::AuditCut,
-    limits::{MAX_AUDIT_EVENTS, MAX_AUDIT_WORK},
+    limits::{MAX_AUDIT_CUT_ENTRIES, MAX_AUDIT_EVENTS, MAX_AUDIT_WORK},
 };
 
 use crate::{
@@ -74,6 +74,7 @@ pub(crate) struct Log {
     statements: Vec<Statement>,
     without_key: BTreeMap<OwnedServerName, (u64, OwnedEventId)>,
     absent: u64,
+    cut_entries: usize,
     pub(crate) events_placed: u64,
     pub(crate) before: u64,
     pub(crate) rejected: u64,
@@ -98,6 +99,7 @@ impl Log {
             statements: Vec::new(),
             without_key: BTreeMap::new(),
             absent: 0,
+            cut_entries: 0,
             events_placed: 0,
             before: 0,
             rejected: 0,
@@ -361,6 +363,13 @@ impl Log {
             let why = why.to_owned();
             Failed::from(Wrong { line, event, rule, why })
         };
+        self.cut_entries = self.cut_entries.saturating_add(cut.state.len());
+        if self.cut_entries > MAX_AUDIT_CUT_ENTRIES {
+            return Err(Failed::Unjudged(Doubt::TooMany {
+                what: "entries of states at cuts",
+                limit: MAX_AUDIT_CUT_ENTRIES as u64,
+            }));
+        }
         let mut changes = Vec::with_capacity(cut.state.len());
         for id in &cut.state {
             let pdu = self.events.0.get(id).filter(|pdu| !pdu.rejected());

@@ -200,6 +200,8 @@ pub const MAX_AUDIT_HEADS: usize = 10_000;
 /// Entries of states and state vectors that a verifier reads to resolve states and to merge vectors. A log of a million
 /// events in a room with 200 members, each event after two others with different states, needs as many.
 pub const MAX_AUDIT_WORK: u64 = 400_000_000;
+/// Entries of the states of all cuts of an audit file: ten cuts of the largest rooms. Each state is in memory.
+pub const MAX_AUDIT_CUT_ENTRIES: usize = 3_000_000;
 /// Bytes of events that a verifier keeps to decide between claims to the same clocks, for which it needs all of them.
 pub const MAX_AUDIT_KEPT_BYTES: usize = 1024 * 1024 * 1024;
 /// Exports of one user at the same time: each holds a page of events.
@@ -208,6 +210,10 @@ pub const MAX_AUDIT_EXPORTS_PER_USER: u64 = 2;
 pub const MAX_AUDIT_EXPORTS: u64 = 16;
 /// Seconds after which an export ends: the largest log over a slow connection. A file that ends early has no last line.
 pub const AUDIT_EXPORT_SECONDS: u64 = 60 * 60;
+/// Entries of the access log that wait to be written; a thread writes some 100,000 a second.
+pub const MAX_ACCESS_LOG_QUEUE: usize = 16_384;
+/// Bytes of the access log of one day: a million reads. Further ones are counted and not recorded.
+pub const MAX_ACCESS_LOG_BYTES_PER_DAY: u64 = 256 * 1024 * 1024;
 /// Events that an export reads at a time. Two pages of the largest events are 13 MB.
 pub const AUDIT_PAGE_EVENTS: usize = 100;
 /// Events that an export sends out of their order of arrival, because an earlier one references them: a gap that was

@@ -1,6 +1,6 @@
 //! A document with many signed updates: events a second of its export and of `weft verify`. Must not assert a duration.
 
-use std::{io::Write as _, process::Command, time::Instant};
+use std::{io::Write as _, path::PathBuf, process::Command, time::Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use reqwest::{Method, StatusCode};
@@ -26,6 +26,9 @@ pub struct Options {
     /// Exports and verifications; the best of each counts.
     #[arg(long, default_value_t = 3)]
     pub runs: usize,
+    /// Keep the exported file here.
+    #[arg(long)]
+    pub file: Option<PathBuf>,
 }
 
 impl Options {
@@ -36,6 +39,7 @@ impl Options {
             events: 60,
             connections: 4,
             runs: 1,
+            file: None,
         }
     }
 }
@@ -51,7 +55,10 @@ pub(crate) async fn measure(options: &Options) -> Result<Vec<Figure>> {
     progress(&format!("{} updates", options.events));
     write(&alice, &room, options).await?;
     let pid = local.server(0)?.pid().context("no process")?;
-    let path = local.folder().join("audit.jsonl");
+    let path = options
+        .file
+        .clone()
+        .unwrap_or_else(|| local.folder().join("audit.jsonl"));
     let (mut exported, mut verified, mut used) = (f64::INFINITY, f64::INFINITY, f64::INFINITY);
     let mut events = 0.0;
     for _ in 0..options.runs {

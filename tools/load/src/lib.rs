@@ -5,7 +5,7 @@
 //! Uses only the protocol and the servers and clients of the conformance tests. In addition it knows the server's process id, to read processor
 //! time and memory from the system.
 
-mod audit;
+pub mod audit;
 pub mod cli;
 pub mod edit;
 pub mod edit_rest;
