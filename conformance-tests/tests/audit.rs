@@ -360,3 +360,61 @@ async fn each_alteration_of_an_exported_file_is_named() -> Result<()> {
     assert!(code == 1 && output.contains(": key: "), "{output}");
     Ok(())
 }
+
+#[tokio::test]
+async fn who_read_a_document_is_recorded() -> Result<()> {
+    let mut world = World::new(1).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(0, "bob").await?);
+    let room = alice.create_document("Read").await?;
+    alice.give_role(&room, &bob.user, "viewer").await?;
+    bob.accept_invitation(&room).await?;
+    write(&alice, &room, letter(1, b'a')).await?;
+    let read = async |client: &Client, query: &str| {
+        let answer = client.of_document(Method::GET, &room, query, &[], Vec::new()).await?;
+        Ok::<_, anyhow::Error>(answer.status())
+    };
+    let before = alice.get("/_matrix/client/v3/account/whoami").await?;
+    assert!(before.is_object());
+    assert_eq!(read(&bob, "/content").await?, StatusCode::OK);
+    assert_eq!(read(&bob, "?format=text").await?, StatusCode::OK);
+    assert_eq!(read(&alice, "/audit").await?, StatusCode::OK);
+    // What was refused was not read, and neither was a description without content.
+    assert_eq!(read(&bob, "/audit").await?, StatusCode::FORBIDDEN);
+    assert_eq!(read(&alice, "").await?, StatusCode::OK);
+
+    let server = &world.servers[0];
+    let lines = |arguments: &[&str]| -> Result<Vec<(String, String)>> {
+        let output = server.command(&[&["access-log"], arguments].concat())?;
+        let lines = output
+            .lines()
+            .map(serde_json::from_str)
+            .collect::<Result<Vec<Value>, _>>()?;
+        let text = |line: &Value, field: &str| line[field].as_str().map(str::to_owned).unwrap_or_default();
+        assert!(
+            lines
+                .iter()
+                .all(|line| text(line, "document") == room && line["at"].is_u64())
+        );
+        Ok(lines
+            .iter()
+            .map(|line| (text(line, "user"), text(line, "what")))
+            .collect())
+    };
+    let entry = |client: &Client, what: &str| (client.user.clone(), what.to_owned());
+    let all = [entry(&bob, "content"), entry(&bob, "rendered"), entry(&alice, "audit")];
+    // A thread writes it.
+    let written = alice
+        .until("three lines", async || {
+            Ok(Some(lines(&[])?).filter(|lines| lines.len() >= 3))
+        })
+        .await?;
+    assert_eq!(written, all);
+    assert_eq!(lines(&["--user", &bob.user])?, all[..2]);
+    assert_eq!(lines(&["--document", "!another"])?, []);
+    // It stays after a restart.
+    let server = world.servers.first_mut().context("no server")?;
+    server.kill();
+    server.boot().await?;
+    assert_eq!(server.command(&["access-log"])?.lines().count(), 3);
+    Ok(())
+}

@@ -42,7 +42,7 @@ use weft_wire::{
 };
 
 use super::{
-    DocumentPorts,
+    DocumentPorts, Read,
     caller::{Named, open},
     failures::may_not,
 };
@@ -112,6 +112,7 @@ pub(super) async fn export(
         return Err(may_not("export the signed log"));
     }
     let share = ports.audit.under_way.try_take(&session.user_id, 1)?;
+    ports.access.note(&session.user_id, &document.room, Read::Audit);
     // Edits that are not signed yet are no part of the log.
     let reader = ports.rooms.reader().clone();
     let log = reader.audit_log(&document.room, from.as_deref()).await?;

@@ -23,7 +23,7 @@ use weft_room_api::CurrentText;
 use weft_wire::limits::{MAX_CONTENT_READS_PER_USER, MAX_CONTENT_READS_WAITING};
 
 use super::{
-    DocumentPorts,
+    DocumentPorts, Read,
     caller::{Named, joined},
 };
 
@@ -80,6 +80,7 @@ pub(super) async fn content(
             (header::CONTENT_TYPE, "application/octet-stream"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
+        ports.access.note(&session.user_id, &room, Read::Content);
         (headers, text.update()).into_response()
     };
     let headers = answer.headers_mut();

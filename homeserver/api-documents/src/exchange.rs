@@ -23,7 +23,7 @@ use weft_wire::{
 };
 
 use super::{
-    DocumentPorts,
+    DocumentPorts, Read,
     caller::{Named, joined},
     request::BinaryBody,
 };
@@ -42,6 +42,7 @@ pub(super) async fn sync(
     let room = joined(&ports, &named, &session.user_id).await?;
     let vector = if vector.is_empty() { EMPTY_STATE_VECTOR } else { &vector };
     let missing = ports.rooms.diff(&room, vector).await?;
+    ports.access.note(&session.user_id, &room, Read::Content);
     let headers = [
         (header::CONTENT_TYPE, "application/octet-stream"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -3,6 +3,7 @@
 //! A thin layer over rooms: every operation is also possible through Matrix endpoints, with the same effect. Roles
 //! are power levels. Must not decide who may give them: the room's own rules do.
 
+mod access;
 mod audit;
 mod caller;
 mod chat;
@@ -42,6 +43,7 @@ use weft_http::{
 use weft_render::Renderer;
 use weft_room::Rooms;
 
+pub use access::{AccessLog, NoAccessLog, Read};
 pub use audit::{AuditPorts, KnownKeys};
 pub use content::ContentReads;
 pub use edit::Writers;
@@ -82,6 +84,8 @@ pub struct DocumentPorts {
     pub audit: AuditPorts,
     /// Client ids of edits that requests make.
     pub writers: Writers,
+    /// Where reads are recorded.
+    pub access: Arc<dyn AccessLog>,
 }
 
 impl FromRef<DocumentPorts> for Accounts {

@@ -19,7 +19,7 @@ use weft_http::{
 use weft_render::{Format, RenderRequest, Rendered};
 use weft_wire::rest::Document;
 
-use super::DocumentPorts;
+use super::{DocumentPorts, Read};
 
 /// The query of `GET /documents/{id}`.
 #[derive(Debug, Default, Deserialize)]
@@ -76,7 +76,9 @@ pub(super) async fn answer(
     let mut answer = if tag.as_ref().is_some_and(|tag| is_known(asked, tag)) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
-        rendered(ports, document, source.state, wanted.format).await?
+        let answer = rendered(ports, document, source.state, wanted.format).await?;
+        ports.access.note(user, &document.doc_id, Read::Rendered);
+        answer
     };
     let headers = answer.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));

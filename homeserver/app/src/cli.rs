@@ -28,6 +28,8 @@ pub(crate) enum Command {
     /// Manage accounts.
     #[command(subcommand)]
     User(UserCommand),
+    /// Print who read which document through the document API, as JSON lines.
+    AccessLog(AccessLogArguments),
     /// Manage the server's signing keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -146,6 +148,19 @@ pub(crate) struct DeactivateUserArguments {
     /// Also delete the user's private data on this server, such as client settings.
     #[arg(long)]
     pub(crate) erase: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+}
+
+/// `weft access-log`
+#[derive(Debug, Args)]
+pub(crate) struct AccessLogArguments {
+    /// Only reads of this document: its room ID.
+    #[arg(long, value_name = "ID")]
+    pub(crate) document: Option<String>,
+    /// Only reads by this user: `@alice:example.org`.
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: Option<String>,
     #[command(flatten)]
     pub(crate) config: ConfigFile,
 }

@@ -4,6 +4,7 @@
 //! One file per section, so that a setting, its default, its limits and its check are in one place. Must not open a port
 //! or a database; must not write files. The only files read are the configuration and the certificates that it names.
 
+mod access_log;
 mod documents;
 mod federation;
 mod limits;
@@ -22,6 +23,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 use ruma::OwnedServerName;
 
+pub(crate) use access_log::AccessLog;
 pub(crate) use documents::Documents;
 pub(crate) use federation::Federation;
 pub(crate) use limits::Limits;
@@ -55,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) federation: Federation,
     /// How edits become events.
     pub(crate) documents: Documents,
+    /// How long it is recorded who read which document.
+    pub(crate) access_log: AccessLog,
     /// The layout of a new store.
     pub(crate) storage: Storage,
     /// Limits per user, per server and in total.
@@ -111,6 +115,7 @@ fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) 
     let registration = registration::read(root.section("registration"));
     let federation = federation::read(root.section("federation"));
     let documents = documents::read(root.section("documents"));
+    let access_log = access_log::read(root.section("access_log"));
     let storage = storage::read(root.section("storage"));
     let limits = limits::read(root.section("limits"));
     let well_known = well_known::read(root.section("well_known"));
@@ -126,6 +131,7 @@ fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) 
             registration,
             federation,
             documents,
+            access_log,
             storage,
             limits,
             well_known,

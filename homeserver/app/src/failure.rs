@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::access_log_command::AccessLogError;
 use crate::config::LoadError;
 use crate::keys_command::KeysError;
 use crate::serve::ServeError;
@@ -32,13 +33,18 @@ pub(crate) enum Failure {
     User(#[from] UserError),
     #[error(transparent)]
     Keys(#[from] KeysError),
+    #[error(transparent)]
+    AccessLog(#[from] AccessLogError),
 }
 
 impl Failure {
     /// See the module.
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            Self::Config(_) | Self::User(UserError::Config(_)) | Self::Keys(KeysError::Config(_)) => CONFIG.into(),
+            Self::Config(_)
+            | Self::User(UserError::Config(_))
+            | Self::Keys(KeysError::Config(_))
+            | Self::AccessLog(AccessLogError::Config(_)) => CONFIG.into(),
             Self::Serve(error) | Self::User(UserError::Serve(error)) | Self::Keys(KeysError::Serve(error)) => {
                 Self::of_server(error)
             }

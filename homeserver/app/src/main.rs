@@ -3,6 +3,8 @@
 //! Must not decide anything about rooms, events or requests. Every part is constructed here and receives exactly what it
 //! needs; no struct holds all of them.
 
+mod access_log;
+mod access_log_command;
 mod adapters;
 mod cli;
 mod config;
@@ -51,6 +53,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Config(ConfigCommand::New(arguments)) => config_command::new(&arguments),
         Command::Config(ConfigCommand::Check(arguments)) => config_command::check(&arguments),
         Command::User(command) => Ok(user_command::run(&command)?),
+        Command::AccessLog(arguments) => Ok(access_log_command::run(&arguments)?),
         Command::Keys(KeysCommand::Rotate(file)) => Ok(keys_command::rotate(&file)?),
     }
 }

@@ -62,6 +62,13 @@ seal_idle = "2s"
 # ...and at the latest this time after the first. (While a user of another server has the document open: within 50 ms.)
 seal_max = "5s"
 
+[access_log]
+# Record who read which document through the document API (content, rendered text, signed log): JSON lines in the directory
+# access-log of data_dir, one file a day, at most 256 MiB. `weft access-log` prints them.
+enabled = true
+# Days after which a file is deleted.
+keep_days = 90
+
 [storage]
 # The number of lanes of a new store, 1 to 256: the parts that several processes will be able to divide among them. It can never
 # change once the store exists, and each lane makes sync tokens longer. Without this setting a new store has one.

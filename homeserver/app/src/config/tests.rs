@@ -35,6 +35,7 @@ fn absent_settings_have_defaults() {
     assert_eq!(config.registration.shared_secret, None);
     assert_eq!(config.documents.seal_idle.as_millis(), 2000);
     assert_eq!(config.documents.seal_max.as_millis(), 5000);
+    assert_eq!(config.access_log, AccessLog::default());
     assert_eq!(config.storage.lanes, None);
     assert!(config.limits.rate_limit);
     assert_eq!(config.limits.traffic, weft_gateway::traffic::TrafficLimits::default());

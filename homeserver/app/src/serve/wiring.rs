@@ -24,7 +24,7 @@ use weft_federation::outbox::{Sender, SenderConfig};
 use weft_federation::{Client, ClientConfig, KeyRing, RemoteEvents, RemoteKeys};
 use weft_gateway::client::operator::operator_router;
 use weft_gateway::client::{ClientPorts, ClientSettings, Registration};
-use weft_gateway::documents::{AuditPorts, ContentReads, DocumentPorts, Writers};
+use weft_gateway::documents::{AccessLog, AuditPorts, ContentReads, DocumentPorts, NoAccessLog, Writers};
 use weft_gateway::health::Readiness;
 use weft_gateway::live::{ConnectionIds, EventStreams, LivePorts};
 use weft_gateway::membership_lock::MembershipLocks;
@@ -41,6 +41,7 @@ use weft_store::Store;
 use weft_telemetry::{MeteredTransport, Metrics, PeerCalls, TracedRouter, current_context};
 
 use super::{ServeError, housekeeping, storage};
+use crate::access_log::{self, FileAccessLog};
 use crate::adapters::{
     CachedKeys, FederationEdus, FederationPeers, KeyRingIdentity, RemoteRooms, RoomInboundHandler, RoomInvitations,
     RoomMembershipView, StoredKeyCache, StoredOutbox, wake_sender,
@@ -92,6 +93,14 @@ struct LocalServices {
     membership: MembershipLocks,
 }
 
+/// What the documents' APIs have besides the services that all use.
+struct DocumentServices {
+    content_reads: ContentReads,
+    event_streams: EventStreams,
+    audit: AuditPorts,
+    access: Arc<dyn AccessLog>,
+}
+
 impl Parts {
     /// Starts everything except the listeners. When this returns, every request can be served.
     pub(super) async fn start(config: &Config, traffic: &Traffic, metrics: &Metrics) -> Result<Self, ServeError> {
@@ -141,6 +150,9 @@ impl Parts {
         budgets.add(content_reads.budget());
         let event_streams = EventStreams::default();
         budgets.add(event_streams.budget());
+        let audit = audit_ports(config, &federation_services);
+        let access = access_log(config)?;
+        budgets.add(audit.budget());
         let client = client_ports(config, store, &federation_services, &local, &rooms, &accounts, &limiter);
         let operator = operator_router(client.clone());
         let areas = areas(
@@ -149,7 +161,13 @@ impl Parts {
             &local,
             &rooms,
             &renderer,
-            (client, content_reads, event_streams),
+            client,
+            DocumentServices {
+                content_reads,
+                event_streams,
+                audit,
+                access,
+            },
         );
         let FederationServices { sender, .. } = federation_services;
         Ok(Self {
@@ -372,6 +390,25 @@ fn renderer() -> Pool {
     ))
 }
 
+fn audit_ports(config: &Config, federation_services: &FederationServices) -> AuditPorts {
+    let keys = Arc::new(CachedKeys(federation_services.keys.clone()));
+    AuditPorts::new(config.server_name.clone(), keys, Arc::new(weft_room_api::SystemClock))
+}
+
+fn access_log(config: &Config) -> Result<Arc<dyn AccessLog>, ServeError> {
+    if !config.access_log.enabled {
+        return Ok(Arc::new(NoAccessLog));
+    }
+    let folder = access_log::folder(&config.data_dir);
+    let clock = Arc::new(weft_room_api::SystemClock);
+    let log = FileAccessLog::start(folder, config.access_log.keep_days, clock);
+    let log = log.map_err(|source| ServeError::System {
+        what: "cannot start the access log",
+        source,
+    })?;
+    Ok(Arc::new(log))
+}
+
 fn limiter(config: &Config) -> UserLimiter {
     if config.limits.rate_limit {
         UserLimiter::standard()
@@ -386,7 +423,8 @@ fn areas(
     local: &LocalServices,
     rooms: &Rooms,
     renderer: &Pool,
-    (client, content_reads, event_streams): (ClientPorts, ContentReads, EventStreams),
+    client: ClientPorts,
+    services: DocumentServices,
 ) -> BTreeMap<Area, Router> {
     let (accounts, limiter) = (client.accounts.clone(), client.limiter.clone());
     let client = client::router(client);
@@ -395,6 +433,12 @@ fn areas(
         handshake: Arc::clone(&federation_services.handshake),
     };
     let of_sockets = limiter.clone();
+    let DocumentServices {
+        content_reads,
+        event_streams,
+        audit,
+        access,
+    } = services;
     let documents = documents::router(DocumentPorts {
         rooms: rooms.clone(),
         accounts: accounts.clone(),
@@ -404,11 +448,8 @@ fn areas(
         renderer: Arc::new(renderer.clone()),
         presence: local.presence.clone(),
         content_reads,
-        audit: AuditPorts::new(
-            config.server_name.clone(),
-            Arc::new(CachedKeys(federation_services.keys.clone())),
-            Arc::new(weft_room_api::SystemClock),
-        ),
+        audit,
+        access,
         writers: Writers::new(rand::random),
     });
     let live = live::router(LivePorts {
