@@ -16,6 +16,8 @@ from updates import Malformed, Update, encode_state_vector, parse, parse_state_v
 TITLE_BYTES = 1_024
 KEY_BYTES = 200
 CHANGES = 1_000
+DESCRIPTION_BYTES = 8_192
+FIRST_TIME = 100_000_000_000
 POWER = {"viewer": 0, "commenter": 10, "editor": 25, "manager": 50, "owner": 100}
 KINDS = ("rich_text", "text", "canvas")
 CREATOR = 1 << 60
@@ -30,6 +32,7 @@ class Document:
         self.id, self.creator, self.title, self.kind = id_, creator, title, kind
         self.powers, self.members, self.inviters = {}, {creator: "join"}, {}
         self.text, self.owners, self.version, self.modified = Update({}, {}), {}, 0, 0
+        self.named = []
 
     def power(self, user):
         if user == self.creator and not altered("documents: the creator has the power of an owner"):
@@ -254,6 +257,55 @@ class Server:
                 document.version += 1
         return 201, sent
 
+    # --- history ---
+
+    def name(self, document, user, body):
+        """POST .../versions"""
+        if "name" not in body:
+            raise Refused(400, "M_MISSING_PARAM")
+        name, description = body["name"], body.get("description")
+        if not name and not altered("documents: a version without a name"):
+            raise Refused(400, "M_INVALID_PARAM")
+        limit = bound(TITLE_BYTES, "documents: a version's name of 1,025 bytes", "documents: a version's name of 1,023 bytes")
+        if len(name.encode()) > limit:
+            raise Refused(413, "M_TOO_LARGE")
+        limit = bound(DESCRIPTION_BYTES, "documents: a description of 8,193 bytes", "documents: a description of 8,191 bytes")
+        if len((description or "").encode()) > limit:
+            raise Refused(413, "M_TOO_LARGE")
+        if document.power(user) < POWER["editor"] and not altered("documents: commenters name versions"):
+            raise Refused(403, "M_FORBIDDEN")
+        document.modified += 1
+        made = {"eventId": f"$version{document.modified}", "author": user, "at": document.modified, "name": name}
+        if description is not None:
+            made["description"] = description
+        document.named.append(made)
+        return 201, made
+
+    def history(self, document, query):
+        """GET .../history, of a document without edits"""
+        limit = int(query.get("limit", 50))
+        if not 1 <= limit <= bound(200, "documents: 201 entries", "documents: 199 entries"):
+            raise Refused(400, "M_INVALID_PARAM")
+        if query.get("detail", "edits") != "edits":
+            raise Refused(400, "M_INVALID_PARAM")
+        named = [one for one in document.named if query.get("author", one["author"]) == one["author"]]
+        if not altered("documents: the oldest entry is first"):
+            named.reverse()
+        return 200, {"entries": [{"kind": "version"} | one for one in named], "versionsFrom": 0}
+
+    def at(self, document, query):
+        """GET /documents/{id}?format=…&at=…, of versions that are not there"""
+        if "format" not in query:
+            raise Refused(400, "M_MISSING_PARAM")
+        if not re.fullmatch(r"[0-9]+", query["at"]):
+            raise Refused(400, "M_INVALID_PARAM")
+        first = FIRST_TIME - altered("documents: 99,999,999,999 is a time")
+        if int(query["at"]) >= first:
+            raise Refused(500, "the time is not modelled")
+        if altered("documents: an unknown version is not found"):
+            raise Refused(404, "M_NOT_FOUND")
+        raise Refused(409, "DEV_WEFT_UNKNOWN_VERSION", {"version": document.version, "from": 0})
+
     def presence(self, user, target):
         """GET /presence/{userId}"""
         self.check_user(target)
@@ -356,6 +408,8 @@ class Server:
             missing = "token" not in step or altered("documents: an invalid token is missing")
             raise Refused(401, "M_MISSING_TOKEN" if missing else "M_UNKNOWN_TOKEN")
         method, path = step["request"].split(" ")
+        path, _, query = path.partition("?")
+        query = dict(urllib.parse.parse_qsl(query))
         if path.startswith("/presence/"):
             return self.presence(user, urllib.parse.unquote(path.removeprefix("/presence/")))
         parts = path.strip("/").split("/")[1:]
@@ -371,6 +425,12 @@ class Server:
         if not parts:
             return self.list(user) if method == "GET" else self.create(user, body, step["answer"].get("docId", "<refused>"))
         document = self.joined(parts[0], user)
+        if "at" in query:
+            return self.at(document, query)
+        if parts[1:] == ["versions"]:
+            return self.name(document, user, body)
+        if parts[1:] == ["history"]:
+            return self.history(document, query)
         if len(parts) == 1:
             return (200, document.show(user)) if method == "GET" else self.rename(document, user, body)
         if parts[1] == "content":

@@ -4,20 +4,26 @@
 //! are power levels. Must not decide who may give them: the room's own rules do.
 
 mod access;
+mod attribution;
 mod audit;
+mod blame;
 mod caller;
 mod chat;
 mod content;
 mod create;
+mod difference;
 mod edit;
 mod exchange;
 mod failures;
+mod history;
 mod list;
 mod listing;
 mod members;
+mod point;
 mod presence;
 mod rendered;
 mod request;
+mod restore;
 mod roles;
 mod show;
 mod summary;
@@ -111,6 +117,16 @@ pub fn router(ports: DocumentPorts) -> Router {
         .route("/_weft/client/v1/documents/{id}/updates", post(exchange::update))
         .route("/_weft/client/v1/documents/{id}/edit", patch(edit::edit))
         .route("/_weft/client/v1/documents/{id}/chat", post(chat::send))
+        .route("/_weft/client/v1/documents/{id}/history", get(history::list))
+        .route(
+            "/_weft/client/v1/documents/{id}/history/activity",
+            get(history::activity::list),
+        )
+        .route("/_weft/client/v1/documents/{id}/versions", post(history::name))
+        .route("/_weft/client/v1/documents/{id}/blame", get(blame::blame))
+        .route("/_weft/client/v1/documents/{id}/diff", get(difference::diff))
+        .route("/_weft/client/v1/documents/{id}/restore", post(restore::restore))
+        .route("/_weft/client/v1/documents/{id}/rollback", post(restore::roll_back))
         .route("/_weft/client/v1/presence/{user}", get(presence::show))
         .route("/_weft/client/v1/documents/{id}/members", get(members::list))
         .route(

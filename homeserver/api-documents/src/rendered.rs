@@ -10,7 +10,7 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use ruma::{EventId, OwnedEventId, RoomId, UserId};
+use ruma::{RoomId, UserId};
 use serde::Deserialize;
 use weft_http::{
     conditional::is_known,
@@ -19,21 +19,24 @@ use weft_http::{
 use weft_render::{Format, RenderRequest, Rendered};
 use weft_wire::rest::Document;
 
-use super::{DocumentPorts, Read};
+use super::{
+    DocumentPorts, Read,
+    point::{self, PastContent, Point},
+};
 
 /// The query of `GET /documents/{id}`.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Query {
     /// The form; without it the answer describes the document.
     format: Option<String>,
-    /// An event id: the content at that event and its ancestors. The present content without it.
+    /// A version, an event id or a time: the content at that point. The present content without it.
     at: Option<String>,
 }
 
 /// What is to be rendered.
 pub(super) struct Wanted {
     format: Format,
-    at: Option<OwnedEventId>,
+    at: Option<Point>,
 }
 
 impl Query {
@@ -50,8 +53,7 @@ impl Query {
         };
         let format = Format::from_name(format);
         let format = format.ok_or_else(|| ApiError::invalid_param("format is text, markdown, html or json."))?;
-        let at = self.at.as_ref().map(EventId::parse).transpose();
-        let at = at.map_err(|_| ApiError::invalid_param("at is an event id."))?;
+        let at = self.at.as_deref().map(Point::parse).transpose()?;
         Ok(Some(Wanted { format, at }))
     }
 }
@@ -60,6 +62,8 @@ impl Query {
 struct Source {
     state: Bytes,
     hash: Option<String>,
+    /// The version of a content of the past.
+    version: Option<u64>,
 }
 
 /// Answers with a document in the wanted form, or with 304 if the caller has it.
@@ -85,37 +89,25 @@ pub(super) async fn answer(
     if let Some(tag) = tag.and_then(|tag| HeaderValue::try_from(tag).ok()) {
         headers.insert(header::ETAG, tag);
     }
+    if let Some(version) = source.version {
+        headers.insert("weft-version", HeaderValue::from(version));
+    }
     Ok(answer)
 }
 
 async fn source(ports: &DocumentPorts, room: &RoomId, user: &UserId, wanted: &Wanted) -> ApiResult<Source> {
     if let Some(at) = &wanted.at {
-        check_visible(ports, room, user, at).await?;
-        let state = ports.rooms.content(room, Some(std::slice::from_ref(at))).await?;
-        return Ok(Source { state, hash: None });
+        let PastContent { state, version } = point::content(ports, room, user, at).await?;
+        let hash = None;
+        return Ok(Source { state, hash, version });
     }
     let text = ports.rooms.current_text(room).await?;
     let hash = text.state_hash().map(|hash| URL_SAFE_NO_PAD.encode(hash.as_bytes()));
     Ok(Source {
         state: text.update(),
         hash,
+        version: None,
     })
-}
-
-/// The content at an event shows what was deleted since: only a user who may see the event may see it.
-async fn check_visible(ports: &DocumentPorts, room: &RoomId, user: &UserId, at: &EventId) -> ApiResult<()> {
-    let reader = ports.rooms.reader();
-    let stored = reader
-        .stored_event(room, at)
-        .await?
-        .filter(|stored| stored.is_visible());
-    let pdu = stored.map(|stored| stored.pdu).into_iter().collect();
-    match reader.visible_to_user(room, user, pdu).await?.is_empty() {
-        false => Ok(()),
-        true => Err(ApiError::not_found(
-            "Event not found, or you do not have permission to view it.",
-        )),
-    }
 }
 
 async fn rendered(ports: &DocumentPorts, document: &Document, state: Bytes, format: Format) -> ApiResult<Response> {

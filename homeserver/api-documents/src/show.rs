@@ -42,7 +42,8 @@ pub(super) async fn show(
     }
 }
 
-async fn described(ports: &DocumentPorts, user: &UserId, room: &RoomId) -> ApiResult<Document> {
+/// The description of a document that the caller has joined.
+pub(super) async fn described(ports: &DocumentPorts, user: &UserId, room: &RoomId) -> ApiResult<Document> {
     let document = ports.rooms.reader().document_of(user, room).await?;
     document.ok_or_else(|| ApiError::not_found("Document not found."))
 }

@@ -16,6 +16,7 @@ use weft_store::tables::documents::{
 };
 
 use self::steps::Step;
+pub use self::text::{Undone, UndoneText};
 use crate::{Reader, damaged};
 
 /// Rows of the index that are read to find the version of a time: those of one seal, in which the versions of several

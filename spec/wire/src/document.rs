@@ -80,6 +80,9 @@ impl DocumentContent {
 pub struct VersionContent {
     /// The displayed name.
     pub name: String,
+    /// A longer text about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
 }
 
 /// Content of `m.room.power_levels` for a new document, without the `users` map.

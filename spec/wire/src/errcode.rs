@@ -6,13 +6,12 @@
 pub const UPDATE_REFUSED: &str = "DEV_WEFT_UPDATE_REFUSED";
 /// An update depends on updates that this server does not have; `stateVector` has what it has. HTTP 409.
 pub const UPDATES_MISSING: &str = "DEV_WEFT_UPDATES_MISSING";
-/// An edit names a version of the document that this server does not know; `version` and `etag` are the present ones. HTTP
-/// 409.
-pub const UNKNOWN_VERSION: &str = "DEV_WEFT_UNKNOWN_VERSION";
 /// The document is not the one that `If-Match` names; `version` and `etag` are the present ones. HTTP 409.
 pub const DOCUMENT_CHANGED: &str = "DEV_WEFT_DOCUMENT_CHANGED";
 /// An `Idempotency-Key` was used for another request. HTTP 422.
 pub const KEY_REUSED: &str = "DEV_WEFT_KEY_REUSED";
+/// This server does not have this version of the document, or can't work its content out. HTTP 409.
+pub const UNKNOWN_VERSION: &str = "DEV_WEFT_UNKNOWN_VERSION";
 /// Another server, named in the field `server`, could not be reached; the cause is not on this server. HTTP 502, also on
 /// endpoints of the Matrix specification.
 pub const SERVER_UNREACHABLE: &str = "DEV_WEFT_SERVER_UNREACHABLE";

@@ -451,6 +451,14 @@ pub const UNREACHABLE_FOR_STRANGERS_SECONDS: u64 = 30;
 pub const MAX_CLIENT_REQUEST_BYTES: usize = 1024 * 1024;
 /// Documents in one page of `GET /documents`.
 pub const MAX_DOCUMENTS_PER_PAGE: usize = 500;
+/// Entries in one page of a document's history: a screen shows some twenty.
+pub const MAX_HISTORY_ENTRIES: usize = 200;
+/// Events that are read for one page of a document's history: some 2 MB on disk. A longer session is cut in two.
+pub const MAX_HISTORY_EVENTS: usize = 2_000;
+/// Edits in one page of a document's history with `detail=edits`, some 2 MB. Beyond it, events are not opened.
+pub const MAX_HISTORY_EDITS: usize = 10_000;
+/// The description of a version with a name, bytes: it must fit an event with room to spare.
+pub const MAX_VERSION_DESCRIPTION_BYTES: usize = 8_192;
 /// The header `Idempotency-Key`, bytes: with its prefix it fits into a transaction id of 255 bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 /// How long the answer to an edit with an `Idempotency-Key` is kept at least, milliseconds: longer than a program repeats a

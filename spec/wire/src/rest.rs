@@ -2,6 +2,13 @@
 //!
 //! Field names are part of the protocol. Times are milliseconds since 1970.
 
+mod history;
+
+pub use history::{
+    ActiveDay, Activity, Attribution, Blame, BlamedRun, DocumentDiff, DocumentDiffRun, History, HistoryEdit,
+    HistoryEntry, NameVersion, NamedVersion, RestoreVersion, RollBack, VersionRestored, WorkSession,
+};
+
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId, presence::PresenceState};
 use serde::{Deserialize, Serialize};
 

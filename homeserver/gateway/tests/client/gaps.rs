@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use ruma::RoomVersionId;
 use serde_json::{Value, json};
-use weft_dag::testing;
+use weft_dag::{Verified, testing};
 use weft_testkit::WorldPeers;
 
 use super::{
@@ -174,5 +174,63 @@ async fn the_content_at_an_event_is_for_users_who_may_see_the_event() {
         let path = format!("/_weft/client/v1/documents/{room}?format=text&at={event}");
         let (got, answer) = world.ask("GET", &path, Some(&alice.token), Value::Null).await;
         assert_eq!(got, status, "at {event}: {answer}");
+    }
+}
+
+/// Bob writes a text under a client id of its own.
+fn write(peer: &Peer, client: u64, text: &str) -> Verified {
+    let mut room = peer.0.world();
+    let content = weft_testkit::update_content(client, text);
+    let id = room.send(BOB, "dev.weft.update", None, content).event_id().to_owned();
+    room.verified(&id)
+}
+
+/// The same for versions of this server, blame, differences, restoring and the list.
+#[tokio::test]
+async fn the_history_before_a_join_is_for_users_who_may_see_it() {
+    let create = json!({ "type": "dev.weft.document" });
+    let mut room = testing::World::with_create(&RoomVersionId::V11, BOB, create);
+    let levels = json!({ "users": { BOB: 100 }, "events_default": 0 });
+    room.state(BOB, "m.room.power_levels", "", levels);
+    room.state(BOB, "m.room.join_rules", "", json!({ "join_rule": "public" }));
+    let visibility = json!({ "history_visibility": "joined" });
+    room.state(BOB, "m.room.history_visibility", "", visibility);
+    room.state(BOB, "dev.weft.document", "", json!({ "kind": "text" }));
+    let peer = Peer(Arc::new(WorldPeers::new(room)));
+    let world = World::with_peer(peer.0.clone()).await;
+    let (alice, carol) = (world.person("alice").await, world.person("carol").await);
+    peer.admit(&world, &alice.user).await;
+    let (room, reader) = (peer.id(), world.server.rooms.reader());
+    let hidden = receive(&world, write(&peer, 5, "hidden")).await;
+    let version = reader.document_version(&room).await.unwrap();
+    let path = format!("/_matrix/client/v3/join/{room}");
+    let (joined, answer) = world.ask("POST", &path, Some(&carol.token), json!({})).await;
+    assert_eq!(joined, 200, "{answer}");
+    receive(&world, write(&peer, 6, "shown")).await;
+
+    let documents = format!("/_weft/client/v1/documents/{room}");
+    for point in [version.to_string(), hidden.to_string()] {
+        for query in ["?format=text&at=", "/blame?at=", "/diff?from="] {
+            let path = format!("{documents}{query}{point}");
+            let (got, answer) = world.ask("GET", &path, Some(&carol.token), Value::Null).await;
+            assert_eq!(got, 404, "{path}: {answer}");
+            let (got, answer) = world.ask("GET", &path, Some(&alice.token), Value::Null).await;
+            assert_eq!(got, 503, "{path}: {answer}");
+        }
+        let body = json!({ "at": point });
+        let path = format!("{documents}/restore");
+        let (got, answer) = world.ask("POST", &path, Some(&carol.token), body).await;
+        assert_eq!(got, 404, "{answer}");
+    }
+    let body = json!({ "user": BOB, "from": version });
+    let (got, answer) = world
+        .ask("POST", &format!("{documents}/rollback"), Some(&carol.token), body)
+        .await;
+    assert_eq!(got, 404, "{answer}");
+    let path = format!("{documents}/history?detail=edits");
+    for (person, sees) in [(&alice, true), (&carol, false)] {
+        let (got, answer) = world.ask("GET", &path, Some(&person.token), Value::Null).await;
+        assert_eq!(got, 200, "{answer}");
+        assert_eq!(answer.to_string().contains(hidden.as_str()), sees, "{answer}");
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use ruma::{OwnedEventId, RoomId};
+use ruma::{OwnedEventId, RoomId, UserId};
 use weft_convergence::rebuild::claim_of;
 use weft_crdt::{DeleteSet, StateVector, Update, compact, cut, merge};
 use weft_room_api::{ContentRefusal, RoomError, Unavailable};
@@ -24,9 +24,29 @@ struct Parts {
     deletes: DeleteSet,
 }
 
+/// Edits of one user that a text is to be without.
+#[derive(Debug, Clone, Copy)]
+pub struct Undone<'a> {
+    /// The user.
+    pub user: &'a UserId,
+    /// After this version.
+    pub after: u64,
+    /// Up to this version.
+    pub to: u64,
+}
+
+/// A text with what a user deleted, and what they inserted.
+#[derive(Debug, Clone)]
+pub struct UndoneText {
+    /// The whole text with what they deleted, except what they had inserted themselves.
+    pub text: Bytes,
+    /// What they inserted: it is part of the text.
+    pub inserted: DeleteSet,
+}
+
 /// The result of an attempt.
 enum Attempt {
-    Done(Option<Bytes>),
+    Done(Option<UndoneText>),
     /// Rows were replaced while they were read.
     Disturbed,
 }
@@ -40,6 +60,30 @@ impl Reader {
     /// # Errors
     /// When the room is not a document here, or the store can't be read.
     pub async fn text_at_version(&self, room: &RoomId, version: u64) -> Result<Option<Bytes>, RoomError> {
+        let found = self.text_of(room, version, None).await?;
+        Ok(found.map(|found| found.text))
+    }
+
+    /// What is needed to undo edits of a user in the text at a version. `None` as for [`Reader::text_at_version`]. The cost
+    /// follows the versions since the first of these edits.
+    ///
+    /// # Errors
+    /// As [`Reader::text_at_version`].
+    pub async fn text_without(
+        &self,
+        room: &RoomId,
+        version: u64,
+        undone: Undone<'_>,
+    ) -> Result<Option<UndoneText>, RoomError> {
+        self.text_of(room, version, Some(undone)).await
+    }
+
+    async fn text_of(
+        &self,
+        room: &RoomId,
+        version: u64,
+        undone: Option<Undone<'_>>,
+    ) -> Result<Option<UndoneText>, RoomError> {
         if self.version(room).await?.is_none() {
             return Err(RoomError::UnknownRoom(room.to_owned()));
         }
@@ -47,30 +91,32 @@ impl Reader {
             return Err(ContentRefusal::NotADocument(room.to_owned()).into());
         }
         for _ in 0..ATTEMPTS {
-            if let Attempt::Done(text) = self.attempt(room, version).await? {
+            if let Attempt::Done(text) = self.attempt(room, version, undone).await? {
                 return Ok(text);
             }
         }
         Err(Unavailable::Interrupted.into())
     }
 
-    async fn attempt(&self, room: &RoomId, version: u64) -> Result<Attempt, RoomError> {
+    async fn attempt(&self, room: &RoomId, version: u64, undone: Option<Undone<'_>>) -> Result<Attempt, RoomError> {
         let now = self.document_version(room).await?;
+        // What was deleted since is in the text of a checkpoint before.
+        let oldest = undone.map_or(version, |undone| undone.after.min(version));
         if version > now {
             return Ok(Attempt::Done(None));
         }
         let from = self.versions_from(room).await?;
-        let Some(known) = from.filter(|from| *from <= version) else {
-            return self.newest(room, version).await;
+        let Some(known) = from.filter(|from| *from <= oldest) else {
+            return self.newest(room, version, undone).await;
         };
-        let checkpoint = self.checkpoint_below(room, version.saturating_add(1)).await?;
+        let checkpoint = self.checkpoint_below(room, oldest.saturating_add(1)).await?;
         let (start, base) = match checkpoint.filter(|(at, _)| *at >= known) {
             Some((at, row)) => match self.base(room, &row).await? {
                 Some(base) => (at, base),
                 None => return Ok(Attempt::Disturbed),
             },
             None if known == 0 => (0, Parts::empty()),
-            None => return self.newest(room, version).await,
+            None => return self.newest(room, version, undone).await,
         };
         let journal = self.journal(room).await?;
         let steps = self.steps_between(room, start, version).await?;
@@ -82,15 +128,17 @@ impl Reader {
         }
         let is_complete = are_complete(&steps, start, version);
         parts.take(self, room, &steps).await?;
+        let inserted = undone.map(|undone| parts.undo(&steps, undone)).unwrap_or_default();
         if self.versions_from(room).await? != from {
             return Ok(Attempt::Disturbed);
         }
-        Ok(Attempt::Done(if is_complete { parts.text()? } else { None }))
+        let text = if is_complete { parts.text()? } else { None };
+        Ok(Attempt::Done(text.map(|text| UndoneText { text, inserted })))
     }
 
     /// The newest text, which needs no index.
-    async fn newest(&self, room: &RoomId, version: u64) -> Result<Attempt, RoomError> {
-        if self.document_version(room).await? != version {
+    async fn newest(&self, room: &RoomId, version: u64, undone: Option<Undone<'_>>) -> Result<Attempt, RoomError> {
+        if undone.is_some() || self.document_version(room).await? != version {
             return Ok(Attempt::Done(None));
         }
         let mut updates = Vec::new();
@@ -105,7 +153,10 @@ impl Reader {
             return Ok(Attempt::Disturbed);
         }
         let text = merge(&updates).map_err(unmergeable)?;
-        Ok(Attempt::Done(Some(compact(&text).encode().into())))
+        Ok(Attempt::Done(Some(UndoneText {
+            text: compact(&text).encode().into(),
+            inserted: DeleteSet::new(),
+        })))
     }
 
     /// A checkpoint as the base; `None` if it was superseded meanwhile.
@@ -155,6 +206,22 @@ impl Parts {
             }
         }
         Ok(())
+    }
+
+    /// Undoes the deletions of a user, and returns what they inserted. What they inserted and deleted stays deleted.
+    fn undo(&mut self, steps: &[EventSteps], undone: Undone<'_>) -> DeleteSet {
+        let of_user = steps.iter().filter(|one| one.author == undone.user);
+        let steps = of_user.flat_map(|one| &one.steps);
+        let steps = steps.filter(|step| undone.after < step.version && step.version <= undone.to);
+        let mut inserted = DeleteSet::new();
+        for (client, from, to) in steps.clone().flat_map(|step| &step.blocks) {
+            inserted.insert(*client, *from, *to);
+        }
+        for step in steps {
+            let deleted = step.deletes.difference(&inserted);
+            self.deletes = self.deletes.difference(&deleted);
+        }
+        inserted
     }
 
     /// The text; `None` if something is missing: an event was redacted.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use proptest::{prelude::*, test_runner::TestCaseError};
 use ruma::{OwnedUserId, RoomId};
+use weft_crdt::{Update, merge};
 use weft_room::RoomConfig;
-use weft_room_read::versions::VersionPlace;
+use weft_room_read::versions::{Undone, VersionPlace};
 use weft_store::tables::documents::{CHECKPOINTS, VERSIONS, VERSIONS_FROM};
 use weft_testkit::{Editor, text_of};
 
@@ -281,4 +282,39 @@ async fn a_store_without_the_index_has_the_versions_from_now_on() {
     assert_eq!(reader.text_at_version(&room, 4).await.unwrap(), None);
     let late = reader.text_at_version(&room, 650).await.unwrap();
     assert_eq!(text_of(&late.unwrap()).len(), 650);
+}
+
+#[tokio::test]
+async fn edits_of_one_author_are_left_out_of_a_text() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 25)]).await;
+    let reader = server.rooms.reader().clone();
+    let (mut ann, mut ben) = (Editor::new(1), Editor::new(2));
+    server.edit(&room, &alice(), ann.append("one two three")).await.unwrap();
+    server.rooms.seal(&room).await.unwrap();
+    ben.pull(&server.rooms, &room).await;
+    // Versions 2 to 4: Bob deletes "one ", writes, and deletes a part of what he wrote.
+    server.edit(&room, &bob(), ben.remove(0, 4)).await.unwrap();
+    server.edit(&room, &bob(), ben.append(" four five")).await.unwrap();
+    server.edit(&room, &bob(), ben.remove(14, 5)).await.unwrap();
+    ann.pull(&server.rooms, &room).await;
+    server.edit(&room, &alice(), ann.insert(0, "zero ")).await.unwrap();
+    assert_eq!(ann.text(), "zero two three four");
+    for _ in 0..2 {
+        for (after, to, expected) in [
+            (1, 4, "zero one two three"),
+            (1, 2, "zero one two three four"),
+            (2, 3, "zero two three"),
+            (0, 1, "zero  four"),
+            (4, 5, "zero two three four"),
+        ] {
+            let user = if after == 0 { alice() } else { bob() };
+            let undone = Undone { user: &user, after, to };
+            let found = reader.text_without(&room, 5, undone).await.unwrap().unwrap();
+            let text = Update::parse(found.text).unwrap();
+            let text = merge(&[text, Update::from_deletes(found.inserted)]).unwrap();
+            assert_eq!(text_of(&text.encode()), expected, "after {after} to {to}");
+        }
+        server.rooms.seal(&room).await.unwrap();
+    }
 }

@@ -1,0 +1,327 @@
+//! The history of a document over HTTPS, on two servers: content at versions, events and times, sessions, blame,
+//! differences, restored content, edits that are undone.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use weft_conformance_tests::{
+    client::{Client, segment},
+    world::World,
+};
+use yrs::{Doc, Text as _, Transact as _, block::ClientID, updates::decoder::Decode as _};
+
+/// An editor with a client id of its own.
+struct Editor(Doc);
+
+impl Editor {
+    fn new(client: u64) -> Self {
+        let mut options = yrs::Options::with_client_id(ClientID::new(client));
+        options.offset_kind = yrs::OffsetKind::Utf16;
+        Self(Doc::with_options(options))
+    }
+
+    async fn pull(&self, client: &Client, room: &str) -> Result<()> {
+        let update = yrs::Update::decode_v1(&client.content(room).await?)?;
+        self.0.transact_mut().apply_update(update)?;
+        Ok(())
+    }
+
+    /// Changes the text, and returns the version.
+    async fn write(
+        &self,
+        client: &Client,
+        room: &str,
+        change: impl FnOnce(&yrs::TextRef, &mut yrs::TransactionMut<'_>),
+    ) -> Result<u64> {
+        let body = self.0.get_or_insert_text("body");
+        let update = {
+            let mut transaction = self.0.transact_mut();
+            change(&body, &mut transaction);
+            transaction.encode_update_v1()
+        };
+        let sent = client.of_document(Method::POST, room, "/updates", &[], update).await?;
+        anyhow::ensure!(sent.status() == StatusCode::OK, "{}", sent.text().await?);
+        let answer: Value = serde_json::from_str(&sent.text().await?)?;
+        answer["version"].as_u64().context("no version")
+    }
+}
+
+async fn ask(client: &Client, room: &str, query: &str) -> Result<(StatusCode, String)> {
+    let answer = client.of_document(Method::GET, room, query, &[], Vec::new()).await?;
+    Ok((answer.status(), answer.text().await?))
+}
+
+async fn ask_json(client: &Client, room: &str, query: &str) -> Result<Value> {
+    let (status, body) = ask(client, room, query).await?;
+    anyhow::ensure!(status == StatusCode::OK, "{query}: {status} {body}");
+    Ok(serde_json::from_str(&body)?)
+}
+
+async fn text_at(client: &Client, room: &str, at: &str) -> Result<String> {
+    let (status, text) = ask(client, room, &format!("?format=text&at={}", segment(at))).await?;
+    anyhow::ensure!(status == StatusCode::OK, "{at}: {status} {text}");
+    Ok(text)
+}
+
+/// Waits until a user sees this text.
+async fn until_text(client: &Client, room: &str, text: &str) -> Result<()> {
+    let last = parking_lot::Mutex::new(String::new());
+    let seen = client.until(text, || async {
+        let (_, found) = ask(client, room, "?format=text").await?;
+        let is_there = found == text;
+        *last.lock() = found;
+        Ok(is_there.then_some(()))
+    });
+    seen.await.with_context(|| format!("the text is {:?}", last.lock()))
+}
+
+async fn name_version(client: &Client, room: &str, name: &str) -> Result<Value> {
+    let path = format!("/_weft/client/v1/documents/{}/versions", segment(room));
+    client
+        .post(&path, json!({"name": name, "description": "as agreed"}))
+        .await
+}
+
+fn runs(answer: &Value, fields: &[&str]) -> Vec<Vec<String>> {
+    let shown = |run: &Value| {
+        fields
+            .iter()
+            .map(|field| run[*field].as_str().unwrap_or("-").to_owned())
+            .collect()
+    };
+    answer["runs"].as_array().unwrap().iter().map(shown).collect()
+}
+
+#[tokio::test]
+async fn the_history_of_a_document_is_read_on_two_servers() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let (ann, ben) = (Editor::new(11), Editor::new(12));
+    let first = ann.write(&alice, &room, |body, t| body.insert(t, 0, "one two")).await?;
+    let second = ann.write(&alice, &room, |body, t| body.insert(t, 7, " three")).await?;
+    assert_eq!(second, first + 1);
+    let named = name_version(&alice, &room, "first draft").await?;
+    let draft = named["eventId"].as_str().context("no event id")?.to_owned();
+    until_text(&bob, &room, "one two three").await?;
+
+    ben.pull(&bob, &room).await?;
+    ben.write(&bob, &room, |body, t| body.remove_range(t, 4, 4)).await?;
+    ben.write(&bob, &room, |body, t| body.insert(t, 0, "zero ")).await?;
+    until_text(&alice, &room, "zero one three").await?;
+
+    // Versions are of one server, events of all.
+    for (at, text) in [(first, "one two"), (second, "one two three")] {
+        assert_eq!(text_at(&alice, &room, &at.to_string()).await?, text, "version {at}");
+    }
+    assert_eq!(text_at(&alice, &room, "0").await?, "");
+    for client in [&alice, &bob] {
+        assert_eq!(text_at(client, &room, &draft).await?, "one two three");
+    }
+    let (status, body) = ask(&alice, &room, "?format=text&at=5000").await?;
+    let body: Value = serde_json::from_str(&body)?;
+    assert_eq!(
+        (status, &body["errcode"]),
+        (StatusCode::CONFLICT, &json!("DEV_WEFT_UNKNOWN_VERSION"))
+    );
+    assert!(
+        body["version"].as_u64().is_some() && body["from"].as_u64().is_some(),
+        "{body}"
+    );
+
+    // A time leads to the version of that time.
+    let time = named["at"].as_u64().context("no time")?;
+    let answer = alice
+        .of_document(Method::GET, &room, &format!("?format=text&at={time}"), &[], Vec::new())
+        .await?;
+    assert_eq!(answer.headers()["weft-version"], second.to_string().as_str());
+    assert_eq!(answer.text().await?, "one two three");
+
+    check_history(&alice, &bob, &room, &draft).await?;
+    check_blame(&alice, &bob, &room, &draft).await?;
+    check_restore(&alice, &bob, &room, first, &ann).await
+}
+
+async fn check_history(alice: &Client, bob: &Client, room: &str, draft: &str) -> Result<()> {
+    for client in [alice, bob] {
+        // The last edits are sealed within seconds.
+        let entries = client
+            .until("both sessions", || async {
+                let history = ask_json(client, room, "/history").await?;
+                let entries = history["entries"].as_array().context("no entries")?.clone();
+                let inserted: Option<u64> = entries
+                    .iter()
+                    .map(|entry| entry["inserted"].as_u64())
+                    .find(|n| *n == Some(5))
+                    .flatten();
+                Ok((entries.len() == 3 && inserted.is_some()).then_some(entries))
+            })
+            .await?;
+        let kinds: Vec<(&str, &str)> = entries
+            .iter()
+            .map(|entry| (entry["kind"].as_str().unwrap(), entry["author"].as_str().unwrap()))
+            .collect();
+        assert_eq!(
+            kinds,
+            [
+                ("session", &*bob.user),
+                ("version", &*alice.user),
+                ("session", &*alice.user)
+            ]
+        );
+        assert_eq!(
+            (&entries[0]["deleted"], &entries[2]["inserted"]),
+            (&json!(4), &json!(13))
+        );
+        assert_eq!(
+            (&entries[1]["name"], &entries[1]["eventId"]),
+            (&json!("first draft"), &json!(draft))
+        );
+    }
+    let only = ask_json(
+        alice,
+        room,
+        &format!("/history?detail=edits&author={}", segment(&alice.user)),
+    )
+    .await?;
+    let entries = only["entries"].as_array().context("no entries")?;
+    let session = entries
+        .iter()
+        .find(|entry| entry["kind"] == "session")
+        .context("no session")?;
+    assert_eq!(session["versions"], json!([1, 2]));
+    let edits = session["edits"].as_array().context("no edits")?;
+    let edits: Vec<_> = edits
+        .iter()
+        .map(|edit| (edit["version"].as_u64(), edit["inserted"].as_u64()))
+        .collect();
+    assert_eq!(edits, [(Some(2), Some(6)), (Some(1), Some(7))]);
+    let empty = ask_json(alice, room, "/history?to=1000").await?;
+    assert_eq!(empty["entries"], json!([]));
+    for bad in [
+        "/history?limit=0",
+        "/history?limit=201",
+        "/history?detail=all",
+        "/history?page=x",
+        "/history?from=$x",
+    ] {
+        assert_eq!(ask(alice, room, bad).await?.0, StatusCode::BAD_REQUEST, "{bad}");
+    }
+    Ok(())
+}
+
+async fn check_blame(alice: &Client, bob: &Client, room: &str, draft: &str) -> Result<()> {
+    let (a, b) = (&*alice.user, &*bob.user);
+    for client in [alice, bob] {
+        let blame = ask_json(client, room, "/blame").await?;
+        assert_eq!(
+            runs(&blame, &["text", "author"]),
+            [["zero ", b], ["one ", a], ["three", a]]
+        );
+        assert!(blame["runs"][0]["at"].as_u64().is_some(), "{blame}");
+        let then = ask_json(client, room, &format!("/blame?at={}", segment(draft))).await?;
+        assert_eq!(runs(&then, &["text", "author"]), [["one two three", a]]);
+        let diff = ask_json(client, room, &format!("/diff?from={}", segment(draft))).await?;
+        let shown = runs(&diff, &["kind", "text", "author", "deletedBy"]);
+        let expected = [
+            ["insert", "zero ", b, "-"],
+            ["equal", "one ", "-", "-"],
+            ["delete", "two ", a, b],
+            ["equal", "three", "-", "-"],
+        ];
+        assert_eq!(shown, expected, "{}", client.user);
+    }
+    let (status, _) = ask(alice, room, &format!("/diff?from=2&to={}", segment("1"))).await?;
+    assert_eq!(status, StatusCode::BAD_REQUEST);
+    Ok(())
+}
+
+async fn check_restore(alice: &Client, bob: &Client, room: &str, first: u64, ann: &Editor) -> Result<()> {
+    let path = format!("/_weft/client/v1/documents/{}/restore", segment(room));
+    let restored = alice.post(&path, json!({"at": first})).await?;
+    assert_eq!(restored["changed"], json!(true));
+    for client in [alice, bob] {
+        until_text(client, room, "one two").await?;
+    }
+    let again = alice.post(&path, json!({"at": first.to_string()})).await?;
+    assert_eq!(again["changed"], json!(false));
+    // A live editor goes on from there.
+    ann.pull(alice, room).await?;
+    let before = ann.write(alice, room, |body, t| body.insert(t, 7, "!")).await?;
+    until_text(bob, room, "one two!").await?;
+
+    // Bob's edits are undone, and Alice's stay.
+    let bens = Editor::new(13);
+    bens.pull(bob, room).await?;
+    bens.write(bob, room, |body, t| body.remove_range(t, 0, 4)).await?;
+    bens.write(bob, room, |body, t| body.push(t, " three")).await?;
+    until_text(alice, room, "two! three").await?;
+    ann.pull(alice, room).await?;
+    ann.write(alice, room, |body, t| body.push(t, " four")).await?;
+    let path = format!("/_weft/client/v1/documents/{}/rollback", segment(room));
+    let rolled_back = alice.post(&path, json!({"user": bob.user, "from": before})).await?;
+    assert_eq!(rolled_back["changed"], json!(true));
+    for client in [alice, bob] {
+        until_text(client, room, "one two! four").await?;
+    }
+    let refused = alice
+        .request(Method::POST, &path, Some(json!({"user": bob.user, "from": 100_000})))
+        .await?;
+    assert_eq!(
+        (refused.status, refused.errcode()),
+        (StatusCode::CONFLICT, "DEV_WEFT_UNKNOWN_VERSION")
+    );
+
+    let activity = ask_json(alice, room, "/history/activity").await?;
+    let authors: BTreeSet<&str> = activity["days"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|day| day["author"].as_str().unwrap())
+        .collect();
+    assert_eq!(authors, [&*alice.user, &*bob.user].into());
+    Ok(())
+}
+
+#[tokio::test]
+async fn versions_survive_a_killed_server() -> Result<()> {
+    let mut world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
+    let room = alice.create_document("Kept").await?;
+    let editor = Editor::new(21);
+    let mut texts = vec![String::new()];
+    for letter in ["a", "b", "c", "d"] {
+        let version = editor.write(&alice, &room, |body, t| body.push(t, letter)).await?;
+        texts.push(format!("{}{letter}", texts.last().unwrap()));
+        assert_eq!(version as usize, texts.len() - 1);
+    }
+    // Killed while the edits are in the journal.
+    world.servers[0].kill();
+    world.servers[0].boot().await?;
+    for (version, text) in texts.iter().enumerate() {
+        assert_eq!(
+            &text_at(&alice, &room, &version.to_string()).await?,
+            text,
+            "version {version}"
+        );
+    }
+    // A message seals what is pending.
+    alice.say(&room, "sealed").await?;
+    for (version, text) in texts.iter().enumerate() {
+        assert_eq!(
+            &text_at(&alice, &room, &version.to_string()).await?,
+            text,
+            "version {version}"
+        );
+    }
+    let version = editor.write(&alice, &room, |body, t| body.push(t, "e")).await?;
+    assert_eq!(version, 5, "no version is used twice");
+    Ok(())
+}

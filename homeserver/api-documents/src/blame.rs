@@ -1,0 +1,68 @@
+//! `GET /documents/{id}/blame`: who wrote each part of the text, and with which event. Must not replay the history.
+
+use axum::{
+    Json,
+    extract::{Query, State, rejection::QueryRejection},
+};
+use bytes::Bytes;
+use serde::Deserialize;
+use weft_http::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
+use weft_render::{DiffRequest, RunKind};
+use weft_wire::rest::{Blame, BlamedRun};
+
+use super::{
+    DocumentPorts,
+    attribution::Authorship,
+    caller::{Named, joined},
+    point::{self, Point},
+    show::described,
+};
+
+/// The update that brings nothing.
+const NOTHING: &[u8] = &[0, 0];
+
+/// The query of `GET /documents/{id}/blame`.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct BlameQuery {
+    at: Option<String>,
+}
+
+/// The runs of the present text, or of that at a point.
+pub(super) async fn blame(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    query: Result<Query<BlameQuery>, QueryRejection>,
+) -> ApiResult<Json<Blame>> {
+    let Query(query) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
+    let at = query.at.as_deref().map(Point::parse).transpose()?;
+    let _permit = ports.content_reads.permit(&session.user_id).await?;
+    let room = joined(&ports, &named, &session.user_id).await?;
+    let document = described(&ports, &session.user_id, &room).await?;
+    let to = match &at {
+        Some(at) => point::content(&ports, &room, &session.user_id, at).await?.state,
+        None => ports.rooms.current_text(&room).await?.update(),
+    };
+    // Everything is new for someone who has nothing, so each run has its blocks.
+    let request = DiffRequest {
+        kind: document.kind,
+        from: Bytes::from_static(NOTHING),
+        to,
+    };
+    let difference = ports.renderer.diff(room.as_str(), request).await?;
+    let authorship = Authorship::of(&ports, &room, &session.user_id, &difference.runs, Vec::new()).await?;
+    let mut runs = Vec::with_capacity(difference.runs.len());
+    for run in difference.runs.iter().filter(|run| run.kind == RunKind::Insert) {
+        for piece in authorship.pieces(run) {
+            runs.push(BlamedRun {
+                path: run.path.clone(),
+                text: piece.text,
+                by: piece.by,
+            });
+        }
+    }
+    Ok(Json(Blame { runs }))
+}

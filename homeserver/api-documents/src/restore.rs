@@ -1,0 +1,146 @@
+//! `POST /documents/{id}/restore` and `POST /documents/{id}/rollback`: turn the content into that of an earlier point, or into
+//! the present one without somebody's edits, by one new edit of the caller. Must not remove anything from the history.
+
+use axum::{Json, extract::State};
+use bytes::Bytes;
+use ruma::{OwnedRoomId, RoomId, UserId};
+use weft_crdt::{ClientId, DeleteSet, StateVector, Update, merge};
+use weft_http::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
+use weft_render::RestoreRequest;
+use weft_room_api::{ConnectionId, Edit, EditOutcome};
+use weft_room_read::versions::Undone;
+use weft_wire::{
+    document::DocumentKind,
+    rest::{RestoreVersion, RollBack, VersionRestored},
+};
+
+use super::{
+    DocumentPorts,
+    caller::{Named, joined},
+    failures::may_not,
+    point::{self, Point},
+    request::JsonBody,
+    show::described,
+};
+
+/// Restores the content of a point; 403 below editor.
+pub(super) async fn restore(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    JsonBody(request): JsonBody<RestoreVersion>,
+) -> ApiResult<Json<VersionRestored>> {
+    let (at, user) = (Point::of_json(&request.at)?, &session.user_id);
+    let _permit = ports.content_reads.permit(user).await?;
+    let room = may_edit(&ports, &named, user).await?;
+    let target = point::content(&ports, &room, user, &at).await?.state;
+    rewritten(&ports, &room, user, target, &DeleteSet::new()).await
+}
+
+/// Undoes edits of a user; 403 below editor.
+pub(super) async fn roll_back(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    JsonBody(request): JsonBody<RollBack>,
+) -> ApiResult<Json<VersionRestored>> {
+    let (from, user) = (Point::of_json(&request.from)?, &session.user_id);
+    let to = request.to.as_ref().map(Point::of_json).transpose()?;
+    let _permit = ports.content_reads.permit(user).await?;
+    let room = may_edit(&ports, &named, user).await?;
+    let reader = ports.rooms.reader();
+    let after = point::version(&ports, &room, user, &from).await?;
+    let now = reader.document_version(&room).await?;
+    let to = match &to {
+        Some(to) => point::version(&ports, &room, user, to).await?,
+        None => now,
+    };
+    let undone = Undone {
+        user: &request.user,
+        after,
+        to,
+    };
+    if described(&ports, user, &room).await?.kind == DocumentKind::Canvas {
+        return Err(ApiError::invalid_param(
+            "Edits of a board can't be rolled back; restore a point.",
+        ));
+    }
+    let Some(found) = reader.text_without(&room, now, undone).await? else {
+        return Err(point::unknown(&ports, &room).await?);
+    };
+    rewritten(&ports, &room, user, found.text, &found.inserted).await
+}
+
+async fn may_edit(ports: &DocumentPorts, named: &Named, user: &UserId) -> ApiResult<OwnedRoomId> {
+    let room = joined(ports, named, user).await?;
+    let access = ports.rooms.reader().access(&room, user).await?;
+    if access.is_some_and(|access| access.can_edit) {
+        Ok(room)
+    } else {
+        Err(may_not("edit"))
+    }
+}
+
+/// Makes the edit that turns the content into `target`, and deletes the blocks in `gone`.
+async fn rewritten(
+    ports: &DocumentPorts,
+    room: &RoomId,
+    user: &UserId,
+    target: Bytes,
+    gone: &DeleteSet,
+) -> ApiResult<Json<VersionRestored>> {
+    let kind = described(ports, user, room).await?.kind;
+    let state = ports.rooms.current_text(room).await?.update();
+    let present = parsed(state.clone())?;
+    let request = RestoreRequest {
+        kind,
+        client: unused_client(&present.state_vector()),
+        state,
+        target,
+    };
+    let mut update = ports.renderer.restore(room.as_str(), request).await?.update;
+    let gone = gone.difference(present.delete_set());
+    if !gone.is_empty() {
+        let both = merge(&[parsed(update)?, Update::from_deletes(gone)]);
+        let both = both.map_err(|error| ApiError::internal("an edit that undoes others", &error))?;
+        update = both.encode().into();
+    }
+    let changed = edited(ports, room, user, update).await?;
+    let version = ports.rooms.reader().document_version(room).await?;
+    Ok(Json(VersionRestored { version, changed }))
+}
+
+/// Applies the edit. False if it changes nothing.
+async fn edited(ports: &DocumentPorts, room: &RoomId, user: &UserId, update: Bytes) -> ApiResult<bool> {
+    let edit = Edit {
+        user: user.to_owned(),
+        session: ConnectionId::REQUEST,
+        update,
+    };
+    match ports.rooms.edit(room, edit).await? {
+        EditOutcome::Journaled => Ok(true),
+        EditOutcome::NothingNew => Ok(false),
+        // It was made from the text of a moment ago, which the text still contains, under a client id of its own.
+        EditOutcome::Missing { .. } | EditOutcome::Partly(_) => {
+            Err(ApiError::unavailable("The document has changed. Try again."))
+        }
+    }
+}
+
+/// An update of this server or of a render worker.
+fn parsed(update: Bytes) -> ApiResult<Update> {
+    Update::parse(update).map_err(|error| ApiError::internal("content of a document", &error))
+}
+
+/// A client id that the document does not have.
+fn unused_client(used: &StateVector) -> u64 {
+    loop {
+        let client = rand::random::<u32>();
+        if client > 0 && used.get(ClientId::from(client)) == 0 {
+            return client.into();
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! Bodies of the history of a document: who wrote what and when, blame, differences, earlier content
+//! (`spec/docs/documents-api.md`, "History").
+
+use ruma::{OwnedEventId, OwnedUserId};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// `GET /documents/{id}/history`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct History {
+    /// Newest first.
+    pub entries: Vec<HistoryEntry>,
+    /// The version from which on versions are known; absent if none is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions_from: Option<u64>,
+    /// `page` of the next page, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_page: Option<String>,
+}
+
+/// An entry of the history.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum HistoryEntry {
+    /// One author's run of edits.
+    Session(WorkSession),
+    /// A version that was given a name.
+    Version(NamedVersion),
+}
+
+/// One author's run of edits with pauses below five minutes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WorkSession {
+    /// The author.
+    pub author: OwnedUserId,
+    /// The time of the first edit's event, milliseconds.
+    pub from: u64,
+    /// The time of the last one's.
+    pub to: u64,
+    /// The last event: `at` for the content after the session.
+    pub event_id: OwnedEventId,
+    /// The number of events.
+    pub events: u64,
+    /// The first and the last version on this server, if all are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<(u64, u64)>,
+    /// Units of content that were inserted (UTF-16 code units of text).
+    pub inserted: u64,
+    /// Units of content that were deleted.
+    pub deleted: u64,
+    /// With `detail=edits`: the edits, newest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edits: Option<Vec<HistoryEdit>>,
+}
+
+/// One edit; of what this server knows only as a sealed event, the event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HistoryEdit {
+    /// The event that has it.
+    pub event_id: OwnedEventId,
+    /// Its version on this server, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// When it was made here, milliseconds; without a version the time of the event.
+    pub at: u64,
+    /// Units of content that were inserted.
+    pub inserted: u64,
+    /// Units of content that were deleted.
+    pub deleted: u64,
+}
+
+/// A `dev.weft.version` event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NamedVersion {
+    /// The event: `at` for its content.
+    pub event_id: OwnedEventId,
+    /// Who gave the name.
+    pub author: OwnedUserId,
+    /// When, milliseconds.
+    pub at: u64,
+    /// The name.
+    pub name: String,
+    /// A description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// `POST /documents/{id}/versions`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameVersion {
+    /// The name, not empty.
+    pub name: String,
+    /// A description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+}
+
+/// `GET /documents/{id}/blame`: the present text, or that of `at`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Blame {
+    /// In document order.
+    pub runs: Vec<BlamedRun>,
+}
+
+/// A part of the text that one event brought.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BlamedRun {
+    /// Where it is: the path of the block in a rich text, element and key in a board, absent in plain text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<Value>,
+    /// The text. Embedded objects are U+FFFC.
+    pub text: String,
+    /// Who wrote it.
+    #[serde(flatten)]
+    pub by: Attribution,
+}
+
+/// Who brought a part of the text, as far as this server knows and the caller may see.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attribution {
+    /// The author.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub author: Option<OwnedUserId>,
+    /// The event; absent for an edit that is not signed yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<OwnedEventId>,
+    /// When, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+}
+
+/// `GET /documents/{id}/diff`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DocumentDiff {
+    /// In document order.
+    pub runs: Vec<DocumentDiffRun>,
+}
+
+/// A part of the text that has one origin.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentDiffRun {
+    /// `equal`, `insert`, `delete` or `format`.
+    pub kind: String,
+    /// Where it is, as in [`BlamedRun`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub path: Vec<Value>,
+    /// The text.
+    pub text: String,
+    /// Of inserted and deleted runs: who wrote it.
+    #[serde(flatten)]
+    pub by: Attribution,
+    /// Of deleted runs: who deleted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_by: Option<OwnedUserId>,
+    /// Of deleted runs: when, milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<u64>,
+    /// Of formatted runs: the attributes before and now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attributes: Option<(Value, Value)>,
+}
+
+/// `POST /documents/{id}/restore`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestoreVersion {
+    /// A version, an event id, or a time, as in `at=`.
+    pub at: Value,
+}
+
+/// `POST /documents/{id}/rollback`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RollBack {
+    /// Whose edits are undone.
+    pub user: OwnedUserId,
+    /// After this version or time.
+    pub from: Value,
+    /// Up to this version or time; without it up to now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<Value>,
+}
+
+/// `GET /documents/{id}/history/activity`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Activity {
+    /// By day (UTC) and author, the newest day first.
+    pub days: Vec<ActiveDay>,
+    /// `page` of the next page, if there is one. It may begin with the day with which this one ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_page: Option<String>,
+}
+
+/// What one author did on one day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActiveDay {
+    /// The start of the day in UTC, milliseconds since 1970.
+    pub day: u64,
+    /// The author.
+    pub author: OwnedUserId,
+    /// Events with edits.
+    pub events: u64,
+    /// Units of content that were inserted.
+    pub inserted: u64,
+    /// Units of content that were deleted.
+    pub deleted: u64,
+}
+
+/// Answer to [`RestoreVersion`] and [`RollBack`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionRestored {
+    /// The version of the document: at least the one that has the edit.
+    pub version: u64,
+    /// Whether the content was another one.
+    pub changed: bool,
+}
