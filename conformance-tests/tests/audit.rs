@@ -241,7 +241,9 @@ const ALTERATIONS: &[Alteration] = &[
         "prev_events",
         |lines| {
             let at = update(lines);
-            lines[at]["pdu"]["prev_events"] = json!([lines[3]["event_id"]]);
+            let create = lines.iter().find(|line| line["pdu"]["type"] == "m.room.create");
+            let create = create.unwrap()["event_id"].clone();
+            lines[at]["pdu"]["prev_events"] = json!([create]);
         },
         "event_id",
     ),
@@ -256,8 +258,11 @@ const ALTERATIONS: &[Alteration] = &[
     (
         "order",
         |lines| {
+            // The line after it may be of an event that does not follow it, or of keys.
             let at = update(lines);
-            lines.swap(at, at + 1);
+            let prev = lines[at]["pdu"]["prev_events"][0].clone();
+            let before = lines.iter().position(|line| line["event_id"] == prev).unwrap();
+            lines.swap(at, before);
         },
         "order",
     ),
