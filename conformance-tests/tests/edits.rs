@@ -146,7 +146,6 @@ async fn edits_by_position_and_live_edits_at_one_time_all_stay() -> Result<()> {
 }
 
 #[tokio::test]
-#[ignore = "needs the index of versions"]
 async fn an_edit_at_an_older_version_is_carried_forward_and_names_conflicts() -> Result<()> {
     let world = World::new(2).await?;
     let (alice, bob, room) = world.shared_document().await?;

@@ -7,7 +7,7 @@ use ruma::{RoomId, UserId};
 pub enum Read {
     /// The whole text, or what a state vector lacks of it.
     Content,
-    /// The rendered text, also an earlier one.
+    /// The rendered text, also an earlier one, with or without its authors, or the difference of two.
     Rendered,
     /// The signed log.
     Audit,

@@ -37,8 +37,8 @@ use weft_room_api::Clock;
 use weft_room_read::{AuditItem, AuditLog, Reader};
 use weft_wire::{
     audit::{AUDIT_FORMAT, AUDIT_RIGHT, AuditCut, AuditEnd, AuditHeader, AuditKey, AuditKeys, AuditKeysLine},
+    event_types::WITNESS,
     limits::{AUDIT_EXPORT_SECONDS, MAX_AUDIT_EXPORTS, MAX_AUDIT_EXPORTS_PER_USER},
-    witness::is_kept_whole,
 };
 
 use super::{
@@ -229,11 +229,11 @@ impl Export {
         Ok(())
     }
 
-    /// Events that are exported without their content: messages that the caller may not see by the room's history
-    /// visibility. The log can't be judged without state and updates, and the text has the updates anyway.
+    /// Events that are exported without their content: messages and updates that the caller may not see by the room's
+    /// history visibility. An update may have text that was deleted since; without it, the text can't be judged.
     async fn hidden(&self, items: &[AuditItem]) -> io::Result<BTreeSet<OwnedEventId>> {
         let messages = items.iter().filter_map(|item| match item {
-            AuditItem::Event { pdu, accepted: true } if pdu.state_key().is_none() && !is_kept_whole(pdu.kind()) => {
+            AuditItem::Event { pdu, accepted: true } if pdu.state_key().is_none() && pdu.kind() != WITNESS => {
                 Some(Arc::clone(pdu))
             }
             _ => None,

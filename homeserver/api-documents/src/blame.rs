@@ -14,7 +14,7 @@ use weft_render::{DiffRequest, RunKind};
 use weft_wire::rest::{Blame, BlamedRun};
 
 use super::{
-    DocumentPorts,
+    DocumentPorts, Read,
     attribution::Authorship,
     caller::{Named, joined},
     point::{self, Point},
@@ -64,5 +64,6 @@ pub(super) async fn blame(
             });
         }
     }
+    ports.access.note(&session.user_id, &room, Read::Rendered);
     Ok(Json(Blame { runs }))
 }

@@ -21,7 +21,7 @@ use weft_wire::{
 };
 
 use super::{
-    DocumentPorts,
+    DocumentPorts, Read,
     attribution::Authorship,
     caller::{Named, joined},
     point::{self, PastContent, Point},
@@ -65,7 +65,9 @@ pub(super) async fn diff(
         to: after,
     };
     let difference = ports.renderer.diff(room.as_str(), request).await?;
-    Ok(Json(attributed(&ports, &room, user, difference.runs, steps).await?))
+    let answer = attributed(&ports, &room, user, difference.runs, steps).await?;
+    ports.access.note(user, &room, Read::Rendered);
+    Ok(Json(answer))
 }
 
 async fn attributed(

@@ -31,6 +31,7 @@ use super::{
     caller::{Named, joined},
     content::etag,
     failures::{document_changed, key_reused, refused_content, unknown_version},
+    point::{self, Point},
     request::{JsonBody, idempotency_key},
 };
 
@@ -237,15 +238,19 @@ impl Editing<'_> {
         }
     }
 
-    /// The text to which the positions refer, if that is not the present one.
+    /// The text to which the positions refer, if that is not the present one. The answer tells something about it, so the
+    /// caller must be allowed to see it.
     async fn base(&self, present: &Present) -> ApiResult<Option<Bytes>> {
         let wanted = self.request.client_version;
         if present.is_exact && present.version == wanted {
             return Ok(None);
         }
         let base = self.ports.rooms.reader().text_at_version(self.room, wanted).await?;
-        let unknown = || unknown_version(present.version, etag(&present.text));
-        base.map(Some).ok_or_else(unknown)
+        let Some(base) = base else {
+            return Err(unknown_version(present.version, etag(&present.text)));
+        };
+        point::version(self.ports, self.room, self.user, &Point::Version(wanted)).await?;
+        Ok(Some(base))
     }
 
     /// The update, and what others did at the places of the changes.

@@ -293,17 +293,18 @@ async fn edits_of_one_author_are_left_out_of_a_text() {
     server.edit(&room, &alice(), ann.append("one two three")).await.unwrap();
     server.rooms.seal(&room).await.unwrap();
     ben.pull(&server.rooms, &room).await;
-    // Versions 2 to 4: Bob deletes "one ", writes, and deletes a part of what he wrote.
+    // Versions 2 to 4: Bob deletes "one ", writes, and deletes a part of that text.
     server.edit(&room, &bob(), ben.remove(0, 4)).await.unwrap();
     server.edit(&room, &bob(), ben.append(" four five")).await.unwrap();
     server.edit(&room, &bob(), ben.remove(14, 5)).await.unwrap();
     ann.pull(&server.rooms, &room).await;
     server.edit(&room, &alice(), ann.insert(0, "zero ")).await.unwrap();
+    // An editor writes after what was deleted at the same place.
     assert_eq!(ann.text(), "zero two three four");
     for _ in 0..2 {
         for (after, to, expected) in [
-            (1, 4, "zero one two three"),
-            (1, 2, "zero one two three four"),
+            (1, 4, "one zero two three"),
+            (1, 2, "one zero two three four"),
             (2, 3, "zero two three"),
             (0, 1, "zero  four"),
             (4, 5, "zero two three four"),
