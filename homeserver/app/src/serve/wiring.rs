@@ -146,13 +146,7 @@ impl Parts {
         }
         let limiter = limiter(config);
         let renderer = renderer();
-        let content_reads = ContentReads::default();
-        budgets.add(content_reads.budget());
-        let event_streams = EventStreams::default();
-        budgets.add(event_streams.budget());
-        let audit = audit_ports(config, &federation_services);
-        let access = access_log(config)?;
-        budgets.add(audit.budget());
+        let services = document_services(config, &federation_services, &budgets)?;
         let client = client_ports(config, store, &federation_services, &local, &rooms, &accounts, &limiter);
         let operator = operator_router(client.clone());
         let areas = areas(
@@ -162,12 +156,7 @@ impl Parts {
             &rooms,
             &renderer,
             client,
-            DocumentServices {
-                content_reads,
-                event_streams,
-                audit,
-                access,
-            },
+            services,
         );
         let FederationServices { sender, .. } = federation_services;
         Ok(Self {
@@ -388,6 +377,23 @@ fn renderer() -> Pool {
         vec!["render-worker".to_owned()],
         processors.div_ceil(2),
     ))
+}
+
+fn document_services(
+    config: &Config,
+    federation_services: &FederationServices,
+    budgets: &Budgets,
+) -> Result<DocumentServices, ServeError> {
+    let services = DocumentServices {
+        content_reads: ContentReads::default(),
+        event_streams: EventStreams::default(),
+        audit: audit_ports(config, federation_services),
+        access: access_log(config)?,
+    };
+    budgets.add(services.content_reads.budget());
+    budgets.add(services.event_streams.budget());
+    budgets.add(services.audit.budget());
+    Ok(services)
 }
 
 fn audit_ports(config: &Config, federation_services: &FederationServices) -> AuditPorts {
