@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures_util::future::try_join_all;
+use futures_util::try_join;
 use moka::sync::Cache;
 use ruma::power_levels::NotificationPowerLevels;
 use ruma::push::{Action, PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset};
@@ -17,7 +19,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use weft_dag::{Pdu, StateView};
 use weft_room_api::Unavailable;
-use weft_room_read::{Direction, Reader, TimelineEvent, Types, order_of};
+use weft_room_read::{Direction, Page, Reader, TimelineEvent, Types, order_of};
 use weft_store::tables::receipts::{RECEIPT_THREADS, RECEIPTS};
 use weft_wire::limits::MAX_UNREAD_EVENTS;
 
@@ -140,19 +142,17 @@ impl Unread {
         through: u64,
     ) -> Result<UnreadCounts, Unavailable> {
         let through = order_of(through);
-        let read = read_up_to(reader, room, counting.user).await?;
         let key = (counting.user.to_owned(), room.to_owned());
+        let kept = self.kept.get(&key);
         let room = RoomEvents { reader, room, counting };
-        let counted = match self.kept.get(&key) {
-            Some(counted) if counted.through >= through => counted,
-            counted => {
-                let newer = match &counted {
-                    Some(counted) => room.continued(counted, through).await?,
-                    None => None,
-                };
-                let counted = match newer {
-                    Some(counted) => counted,
-                    None => room.counted(read.everywhere, through).await?,
+        let (read, newer) = try_join!(room.read_up_to(), room.newer(kept.as_deref(), through))?;
+        let counted = match (kept, newer) {
+            (Some(kept), Newer::Nothing) => kept,
+            (kept, newer) => {
+                let counted = match (kept, newer) {
+                    (Some(kept), Newer::Following(events)) => room.continued(&kept, &events, through).await?,
+                    (_, Newer::Newest(events)) => room.counted(events, &read, through).await?,
+                    _ => room.counted(room.newest(through).await?, &read, through).await?,
                 };
                 let counted = Arc::new(counted);
                 self.kept.insert(key, Arc::clone(&counted));
@@ -171,6 +171,17 @@ impl Unread {
     }
 }
 
+/// What is read besides what was counted before.
+enum Newer {
+    Nothing,
+    /// The events since then, oldest first.
+    Following(Vec<TimelineEvent>),
+    /// The newest events, newest first: nothing was counted before.
+    Newest(Vec<TimelineEvent>),
+    /// There are too many since then, or one of them may redact a counted event: the newest are to be read.
+    Unusable,
+}
+
 /// The events of a room, examined for one user.
 struct RoomEvents<'a> {
     reader: &'a Reader,
@@ -179,20 +190,39 @@ struct RoomEvents<'a> {
 }
 
 impl RoomEvents<'_> {
-    /// Counts the newest events, back to one that was read everywhere.
-    async fn counted(&self, read: i64, through: i64) -> Result<Counted, Unavailable> {
-        let from = Some(through.saturating_add(1));
+    async fn page(&self, from: i64, direction: Direction) -> Result<Page, Unavailable> {
+        let types = Types::WithoutUpdates;
         let page = self
             .reader
-            .timeline(
-                self.room,
-                from,
-                Direction::Backward,
-                Types::WithoutUpdates,
-                MAX_UNREAD_EVENTS,
-            )
-            .await?;
-        let unread = page.events.into_iter().take_while(|event| event.order > read);
+            .timeline(self.room, Some(from), direction, types, MAX_UNREAD_EVENTS);
+        page.await
+    }
+
+    async fn newest(&self, through: i64) -> Result<Vec<TimelineEvent>, Unavailable> {
+        let page = self.page(through.saturating_add(1), Direction::Backward).await?;
+        Ok(page.events)
+    }
+
+    /// Needs no receipts, so both are read at the same time.
+    async fn newer(&self, kept: Option<&Counted>, through: i64) -> Result<Newer, Unavailable> {
+        let Some(kept) = kept else {
+            return Ok(Newer::Newest(self.newest(through).await?));
+        };
+        if kept.through >= through {
+            return Ok(Newer::Nothing);
+        }
+        let mut page = self.page(kept.through, Direction::Forward).await?;
+        let is_redaction = |event: &TimelineEvent| event.pdu.kind() == "m.room.redaction";
+        if page.next.is_some() || page.events.iter().any(is_redaction) {
+            return Ok(Newer::Unusable);
+        }
+        page.events.retain(|event| event.order <= through);
+        Ok(Newer::Following(page.events))
+    }
+
+    /// Counts the newest events, back to one that was read everywhere.
+    async fn counted(&self, newest: Vec<TimelineEvent>, read: &ReadUpTo, through: i64) -> Result<Counted, Unavailable> {
+        let unread = newest.into_iter().take_while(|event| event.order > read.everywhere);
         let mut oldest_first: Vec<TimelineEvent> = unread.collect();
         oldest_first.reverse();
         let mut counted = Counted::default();
@@ -200,27 +230,11 @@ impl RoomEvents<'_> {
         Ok(counted)
     }
 
-    /// Adds the events that came since; `None` if there are too many, or one of them may redact a counted event.
-    async fn continued(&self, counted: &Counted, through: i64) -> Result<Option<Counted>, Unavailable> {
-        let page = self
-            .reader
-            .timeline(
-                self.room,
-                Some(counted.through),
-                Direction::Forward,
-                Types::WithoutUpdates,
-                MAX_UNREAD_EVENTS,
-            )
-            .await?;
-        let is_redaction = |event: &TimelineEvent| event.pdu.kind() == "m.room.redaction";
-        if page.next.is_some() || page.events.iter().any(is_redaction) {
-            return Ok(None);
-        }
-        let mut events = page.events;
-        events.retain(|event| event.order <= through);
-        let mut counted = counted.clone();
-        self.add(&mut counted, &events, through).await?;
-        Ok(Some(counted))
+    /// Adds the events that came since.
+    async fn continued(&self, kept: &Counted, events: &[TimelineEvent], through: i64) -> Result<Counted, Unavailable> {
+        let mut counted = kept.clone();
+        self.add(&mut counted, events, through).await?;
+        Ok(counted)
     }
 
     async fn add(&self, counted: &mut Counted, events: &[TimelineEvent], through: i64) -> Result<(), Unavailable> {
@@ -279,6 +293,52 @@ impl RoomEvents<'_> {
         context.power_levels = state.map(|state| levels(&state, events));
         Ok(context)
     }
+
+    /// The receipts of the user, and the user's membership: what was before the join doesn't count.
+    async fn read_up_to(&self) -> Result<ReadUpTo, Unavailable> {
+        let (store, room, user) = (self.reader.store(), self.room, self.counting.user);
+        let threads = async {
+            let threads = store.get(&RECEIPT_THREADS, &(room, user)).await?;
+            Ok::<_, Unavailable>(threads.unwrap_or_default().0)
+        };
+        let outside = ["", MAIN].into_iter().flat_map(|thread| {
+            let receipt = |kind: &str| (kind.to_owned(), thread.to_owned());
+            RECEIPT_TYPES.map(receipt)
+        });
+        let outside = self.receipts(outside.collect());
+        let (joined, threads, mut receipts) = try_join!(self.reader.room_of_user(user, room), threads, outside)?;
+        if !threads.is_empty() {
+            receipts.extend(self.receipts(threads).await?);
+        }
+        let mut read = ReadUpTo {
+            everywhere: order_of(joined.map_or(0, |member| member.row.position)),
+            threads: BTreeMap::new(),
+        };
+        for (thread, order) in receipts {
+            let up_to = match thread.as_str() {
+                "" => &mut read.everywhere,
+                _ => read.threads.entry(thread).or_insert(i64::MIN),
+            };
+            *up_to = order.max(*up_to);
+        }
+        Ok(read)
+    }
+
+    /// The threads and orders of receipts, of those that exist; each is given by its type and thread.
+    async fn receipts(&self, wanted: Vec<(String, String)>) -> Result<Vec<(String, i64)>, Unavailable> {
+        let (store, room, user) = (self.reader.store(), self.room, self.counting.user);
+        let keys = wanted.iter().map(|(kind, thread)| (room, &**kind, &**thread, user));
+        let rows = store.get_many(&RECEIPTS, keys).await?;
+        let found = wanted.into_iter().zip(rows);
+        let orders =
+            found.filter_map(|((_, thread), row)| {
+                let event = row?.event;
+                Some(async move {
+                    Ok::<_, Unavailable>(self.reader.order(room, &event).await?.map(|order| (thread, order)))
+                })
+            });
+        Ok(try_join_all(orders).await?.into_iter().flatten().collect())
+    }
 }
 
 /// The power levels of the events' senders, and those that mentions of the whole room require.
@@ -321,36 +381,4 @@ fn thread_of(pdu: &Pdu) -> Arc<str> {
         Ok(Content { relates_to }) if relates_to.rel_type == "m.thread" => relates_to.event_id.into(),
         _ => MAIN.into(),
     }
-}
-
-/// The receipts of a user, and the user's membership: what was before the join doesn't count.
-async fn read_up_to(reader: &Reader, room: &RoomId, user: &UserId) -> Result<ReadUpTo, Unavailable> {
-    let store = reader.store();
-    let threads = store.get(&RECEIPT_THREADS, &(room, user)).await?.unwrap_or_default().0;
-    let mut receipts: Vec<(String, String)> = threads;
-    for thread in ["", MAIN] {
-        receipts.extend(RECEIPT_TYPES.map(|kind| (kind.to_owned(), thread.to_owned())));
-    }
-    let keys = receipts.iter().map(|(kind, thread)| (room, &**kind, &**thread, user));
-    let rows = store.get_many(&RECEIPTS, keys).await?;
-    let joined = reader
-        .room_of_user(user, room)
-        .await?
-        .map_or(0, |member| member.row.position);
-    let mut read = ReadUpTo {
-        everywhere: order_of(joined),
-        threads: BTreeMap::new(),
-    };
-    for ((_, thread), row) in receipts.into_iter().zip(rows) {
-        let Some(row) = row else { continue };
-        let Some(order) = reader.order(room, &row.event).await? else {
-            continue;
-        };
-        let up_to = match thread.as_str() {
-            "" => &mut read.everywhere,
-            _ => read.threads.entry(thread).or_insert(i64::MIN),
-        };
-        *up_to = order.max(*up_to);
-    }
-    Ok(read)
 }

@@ -7,7 +7,10 @@ use ruma::{OwnedUserId, RoomId, api::client::filter::EventFormat};
 use serde_json::{Map, Value, json, value::RawValue};
 use weft_accounts::AccountDataChange;
 use weft_dag::Pdu;
-use weft_fanout::{Receipt, unread::Counting};
+use weft_fanout::{
+    Receipt,
+    unread::{Counting, UnreadCounts},
+};
 use weft_http::errors::{ApiError, ApiResult};
 use weft_wire::limits::MAX_PRESENCE_PER_ANSWER;
 
@@ -52,7 +55,14 @@ impl SyncRequest<'_> {
                 false => Ok(Summary::default()),
             }
         };
-        let ((recent, mut state), ephemeral, mut summary) = try_join!(changes, ephemeral, summary)?;
+        // At the same time as the rest where the room is likely to be in the answer.
+        let early = async {
+            match span.quiet && !is_whole {
+                true => Ok(None),
+                false => self.unread(room, ignored).await.map(Some),
+            }
+        };
+        let ((recent, mut state), ephemeral, mut summary, unread) = try_join!(changes, ephemeral, summary, early)?;
         if !is_whole && state.members_changed {
             summary = self.summary(room).await?;
         }
@@ -74,19 +84,27 @@ impl SyncRequest<'_> {
         if self.since.is_some() {
             body.newcomers = self.newcomers(room, new_here, &recent, &state).await?;
         }
-        self.add_unread(room, ignored, &mut body).await?;
+        let unread = match unread {
+            Some(unread) => unread,
+            None => self.unread(room, ignored).await?,
+        };
+        self.add_unread(unread, &mut body);
         Ok(Some(body))
     }
 
-    /// The numbers of events that the user has not read; those of threads apart, if the client asks for it.
-    async fn add_unread(&self, room: &RoomId, ignored: &Ignored, body: &mut Room) -> ApiResult<()> {
+    /// The numbers of events that the user has not read.
+    async fn unread(&self, room: &RoomId, ignored: &Ignored) -> ApiResult<UnreadCounts> {
         let counting = Counting {
             user: self.user,
             rules: self.push_rules.get_or_init(|| push_rules::of(self.user)),
             is_ignored: &|user| ignored.contains(user),
         };
         let now = self.now_in(room);
-        let counts = self.unread.counts(self.reader, room, &counting, now).await?;
+        Ok(self.unread.counts(self.reader, room, &counting, now).await?)
+    }
+
+    /// Those of threads apart, if the client asks for it.
+    fn add_unread(&self, counts: UnreadCounts, body: &mut Room) {
         if self.filter.room.timeline.unread_thread_notifications {
             body.unread_notifications = Some(counts.main.into());
             let threads = counts.threads.into_iter();
@@ -94,7 +112,6 @@ impl SyncRequest<'_> {
         } else {
             body.unread_notifications = Some(counts.total().into());
         }
-        Ok(())
     }
 
     /// Users who now share a room with the user: those who joined, or all members if the user joined.
