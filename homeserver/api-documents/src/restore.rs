@@ -4,7 +4,7 @@
 use axum::{Json, extract::State};
 use bytes::Bytes;
 use ruma::{OwnedRoomId, RoomId, UserId};
-use weft_crdt::{ClientId, DeleteSet, StateVector, Update, merge};
+use weft_crdt::{DeleteSet, Update, merge};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -93,16 +93,16 @@ async fn rewritten(
     gone: &DeleteSet,
 ) -> ApiResult<Json<VersionRestored>> {
     let kind = described(ports, user, room).await?.kind;
-    let state = ports.rooms.current_text(room).await?.update();
-    let present = parsed(state.clone())?;
+    let current = ports.rooms.current_text(room).await?;
+    let blocks = ports.writers.unused(ports.rooms.reader(), room, &current.text).await?;
     let request = RestoreRequest {
         kind,
-        client: unused_client(&present.state_vector()),
-        state,
+        client: blocks.client.get(),
+        state: current.update(),
         target,
     };
     let mut update = ports.renderer.restore(room.as_str(), request).await?.update;
-    let gone = gone.difference(present.delete_set());
+    let gone = gone.difference(current.text.delete_set());
     if !gone.is_empty() {
         let both = merge(&[parsed(update)?, Update::from_deletes(gone)]);
         let both = both.map_err(|error| ApiError::internal("an edit that undoes others", &error))?;
@@ -133,14 +133,4 @@ async fn edited(ports: &DocumentPorts, room: &RoomId, user: &UserId, update: Byt
 /// An update of this server or of a render worker.
 fn parsed(update: Bytes) -> ApiResult<Update> {
     Update::parse(update).map_err(|error| ApiError::internal("content of a document", &error))
-}
-
-/// A client id that the document does not have.
-fn unused_client(used: &StateVector) -> u64 {
-    loop {
-        let client = rand::random::<u32>();
-        if client > 0 && used.get(ClientId::from(client)) == 0 {
-            return client.into();
-        }
-    }
 }

@@ -40,9 +40,9 @@ pub(super) struct Writer {
 
 /// The next clock of a client id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Blocks {
-    pub(super) client: ClientId,
-    pub(super) clock: u32,
+pub(crate) struct Blocks {
+    pub(crate) client: ClientId,
+    pub(crate) clock: u32,
 }
 
 impl Writers {
@@ -66,7 +66,7 @@ impl Writers {
     }
 
     /// A client id that nobody has used in this document.
-    pub(super) async fn unused(&self, reader: &Reader, room: &RoomId, text: &Document) -> ApiResult<Blocks> {
+    pub(crate) async fn unused(&self, reader: &Reader, room: &RoomId, text: &Document) -> ApiResult<Blocks> {
         loop {
             let Some(client) = ClientId::new((self.random)() % CLIENT_ID_END) else {
                 continue;
