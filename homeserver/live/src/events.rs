@@ -33,7 +33,7 @@ use weft_http::{
 use weft_room_api::{CommittedEvent, RoomError};
 use weft_room_read::{Direction, Types};
 use weft_wire::{
-    limits::{LIVE_KEEP_ALIVE_MS, MAX_EVENT_STREAMS, MAX_EVENT_STREAMS_PER_USER, MAX_PAGE_EVENTS, MAX_RESUMED_EVENTS},
+    limits::{LIVE_KEEP_ALIVE_MS, MAX_EVENT_STREAMS, MAX_EVENT_STREAMS_PER_USER, MAX_RESUMED_EVENTS},
     live::{
         awareness::Entry,
         close::{self, Close},
@@ -49,6 +49,9 @@ use super::{
 
 /// Events up to this size are not charged: the bounds of the queue suffice for them.
 const FREE_BYTES: usize = 16 * 1024;
+
+/// Events that are read at a time, before they are charged.
+const EVENTS_AT_ONCE: usize = 50;
 
 /// The open streams. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -145,7 +148,7 @@ pub(super) async fn events(
         Some(since) => reading.resume(Point::parse(since)).await?,
     }
     let states = reading.ports.awareness.states(&reading.target.room);
-    reading.awareness(&states);
+    reading.awareness(&states)?;
     Ok(answer(reading))
 }
 
@@ -180,7 +183,7 @@ impl Reading {
     async fn next(&mut self) -> Result<Bytes, Ended> {
         loop {
             if let Some(bytes) = self.queue.pop_front() {
-                return Ok(self.charged(bytes)?);
+                return Ok(bytes);
             }
             let token_lasts = self.ports.accounts.time_left(&self.target.session);
             let keep_alive = Duration::from_millis(LIVE_KEEP_ALIVE_MS);
@@ -195,9 +198,10 @@ impl Reading {
         }
     }
 
-    /// Charges large events to the account until they are written.
+    /// Charges an event to the account until it is written, unless it is small and nearly alone.
     fn charged(&self, bytes: Bytes) -> Result<Bytes, Exhausted> {
-        if bytes.len() <= FREE_BYTES {
+        let waiting: usize = self.queue.iter().map(Bytes::len).sum();
+        if waiting.saturating_add(bytes.len()) <= FREE_BYTES {
             return Ok(bytes);
         }
         let held = self.requester.hold(bytes.len() as u64)?;
@@ -206,18 +210,18 @@ impl Reading {
 
     async fn change(&mut self, change: Change) -> Result<(), Ended> {
         match change {
-            Change::Edit(edit) => self.edit(&edit),
-            Change::Event(event) => self.room_event(&event),
-            Change::Awareness(entries) => self.awareness(&entries),
+            Change::Edit(edit) => self.edit(&edit)?,
+            Change::Event(event) => self.room_event(&event)?,
+            Change::Awareness(entries) => self.awareness(&entries)?,
             Change::AccessChanged => self.check_rights().await.map_err(|close| Ended::from(close.reason))?,
             Change::Reload => {
                 let version = self.ports.rooms.reader().document_version(&self.target.room).await?;
-                self.resync(version);
+                self.resync(version)?;
             }
             Change::Lagged => {
                 let version = self.ports.rooms.reader().document_version(&self.target.room).await?;
-                self.resync(version);
-                self.missed_events().await?;
+                self.resync(version)?;
+                self.missed_events().await.map_err(|_| Ended)?;
             }
             Change::Stopping => return Err(Ended),
         }
@@ -230,31 +234,34 @@ impl Reading {
         Ok(())
     }
 
-    fn send(&mut self, name: &str, data: &Value) {
-        self.queue.push_back(frame::event(name, self.point, data));
+    fn send(&mut self, name: &str, data: &Value) -> Result<(), Exhausted> {
+        let event = self.charged(frame::event(name, self.point, data))?;
+        self.queue.push_back(event);
+        Ok(())
     }
 
-    fn edit(&mut self, edit: &EditFrame) {
+    fn edit(&mut self, edit: &EditFrame) -> Result<(), Exhausted> {
         self.point.version = self.point.version.max(edit.version);
         let update = STANDARD.encode(&edit.update);
         let data = json!({"update": update, "version": edit.version, "author": edit.author});
-        self.send("edit", &data);
+        self.send("edit", &data)
     }
 
-    fn room_event(&mut self, event: &CommittedEvent) {
+    fn room_event(&mut self, event: &CommittedEvent) -> Result<(), Exhausted> {
         if event.position <= self.point.position {
             // It was sent when the stream went on from an earlier one.
-            return;
+            return Ok(());
         }
         self.point.position = event.position;
-        if let Some((name, data)) = RoomEvent::of(event).shown() {
-            self.send(name, &data);
+        match RoomEvent::of(event).shown() {
+            Some((name, data)) => self.send(name, &data),
+            None => Ok(()),
         }
     }
 
-    fn awareness(&mut self, entries: &[Entry]) {
+    fn awareness(&mut self, entries: &[Entry]) -> Result<(), Exhausted> {
         if entries.is_empty() {
-            return;
+            return Ok(());
         }
         let clients: Vec<Value> = entries
             .iter()
@@ -263,21 +270,21 @@ impl Reading {
                 json!({"clientId": entry.client, "clock": entry.clock, "state": state})
             })
             .collect();
-        self.send("awareness", &json!({ "clients": clients }));
+        self.send("awareness", &json!({ "clients": clients }))
     }
 
     /// The reader must read the text again.
-    fn resync(&mut self, version: u64) {
+    fn resync(&mut self, version: u64) -> Result<(), Exhausted> {
         self.point.version = version;
-        self.send("resync", &json!({ "version": version }));
+        self.send("resync", &json!({ "version": version }))
     }
 
     /// Sends what happened since an earlier stream. `None`: its id is not one of this server.
-    async fn resume(&mut self, since: Option<Point>) -> Result<(), RoomError> {
+    async fn resume(&mut self, since: Option<Point>) -> ApiResult<()> {
         let version = self.point.version;
         let Some(since) = since.filter(|since| since.position <= self.point.position) else {
             self.queue.push_back(frame::beginning(self.point));
-            self.resync(version);
+            self.resync(version)?;
             return Ok(());
         };
         self.point = since;
@@ -287,9 +294,9 @@ impl Reading {
                 Some(update) => {
                     self.point.version = version;
                     let data = json!({"update": STANDARD.encode(update), "version": version});
-                    self.send("edit", &data);
+                    self.send("edit", &data)?;
                 }
-                None => self.resync(version),
+                None => self.resync(version)?,
             }
         }
         self.missed_events().await
@@ -312,7 +319,7 @@ impl Reading {
     }
 
     /// Sends the events of the room since the last one that was sent.
-    async fn missed_events(&mut self) -> Result<(), RoomError> {
+    async fn missed_events(&mut self) -> ApiResult<()> {
         let (reader, room) = (self.ports.rooms.reader().clone(), self.target.room.clone());
         let mut sent = 0;
         loop {
@@ -323,7 +330,7 @@ impl Reading {
                     Some(from),
                     Direction::Forward,
                     Types::WithoutUpdates,
-                    MAX_PAGE_EVENTS,
+                    EVENTS_AT_ONCE,
                 )
                 .await?;
             let Some(last) = page.events.last().map(|event| event.order) else {
@@ -336,14 +343,14 @@ impl Reading {
                     pdu: event.pdu,
                     position: u64::try_from(event.order).unwrap_or_default(),
                     visible: true,
-                });
+                })?;
             }
             let reached = u64::try_from(last).unwrap_or_default();
             self.point.position = self.point.position.max(reached);
             if sent >= MAX_RESUMED_EVENTS {
                 // The rest is read like the messages before the stream.
                 self.point.position = self.point.position.max(reader.last_position(&room).await?);
-                self.resync(self.point.version);
+                self.resync(self.point.version)?;
                 return Ok(());
             }
         }
