@@ -158,6 +158,17 @@ const commands = {
     const editor = editors.get(name)
     editor.text.insert(Math.min(at, editor.text.length), text.repeat(times))
   },
+  /** `edits` edits, each in its own transaction: numbered words, in turn at the start and at the end of the text. */
+  write({ editor: name, prefix, edits }) {
+    const { text } = editors.get(name)
+    for (let edit = 0; edit < edits; edit++) text.insert(edit % 2 ? text.length : 0, `<${prefix}${edit}>`)
+  },
+  /** Waits until the text has this number of different words with the prefix. */
+  async until_written({ editor: name, prefix, words, timeout }) {
+    const editor = editors.get(name)
+    const written = () => new Set(editor.text.toString().match(new RegExp(`<${prefix}\\d+>`, 'g'))).size
+    await until(editor, () => written() === words, timeout, `${words} words of ${prefix}`)
+  },
   text: ({ editor }) => ({ text: editors.get(editor).text.toString() }),
   events: ({ editor }) => ({ events: editors.get(editor).events }),
   state({ editor: name }) {

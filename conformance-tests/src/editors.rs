@@ -288,6 +288,17 @@ impl Editor {
         self.call("until_length", json!({"length": length})).await.map(drop)
     }
 
+    /// The details of all events of this kind since they were last forgotten.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn details_of(&self, event: &str) -> Result<Vec<Value>> {
+        let answer = self.call("events", json!({})).await?;
+        let seen = answer.get("events").and_then(Value::as_array).context("no events")?;
+        let seen = seen.iter().filter(|seen| seen.get("event") == Some(&json!(event)));
+        Ok(seen.filter_map(|seen| seen.get("detail").cloned()).collect())
+    }
+
     /// Runs a command of `editors.mjs` that only some tests need.
     ///
     /// # Errors

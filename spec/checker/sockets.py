@@ -371,6 +371,8 @@ class Server:
         nothing = body == bytes(2)
         if attached.readonly() and not nothing:
             self.status(socket, name, False)
+            if not altered("sockets: no notice for the edit of a viewer"):
+                self.send(socket, name, type="notice", code="read_only")
             if altered("sockets: the edit of a viewer closes the socket"):
                 self.end(socket, name, 4403)
             return

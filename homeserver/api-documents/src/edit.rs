@@ -18,7 +18,7 @@ use weft_http::{
     errors::{ApiError, ApiResult},
 };
 use weft_render::{Change, Conflict, ConflictKind, EditRequest, Edited, Unit};
-use weft_room_api::{CurrentText, EditRefusal, RequestKey, RequestOutcome, RequestedEdit, RoomError};
+use weft_room_api::{CurrentText, EditRefusal, RefusedEdit, RequestKey, RequestOutcome, RequestedEdit, RoomError};
 use weft_wire::{
     document::DocumentKind,
     limits::MAX_CHANGES_PER_EDIT,
@@ -95,7 +95,11 @@ pub(super) async fn edit(
     }
     let access = ports.rooms.access(&room, user).await?;
     if !access.can_edit {
-        return Err(RoomError::from(EditRefusal::Role { role: access.role }).into());
+        return Err(RoomError::from(EditRefusal::Role {
+            role: access.role,
+            refused: RefusedEdit::default(),
+        })
+        .into());
     }
     let document = ports.rooms.reader().document_of(user, &room).await?;
     let editing = Editing {

@@ -18,7 +18,7 @@ use weft_convergence::admission::{Owners, Past};
 use weft_crdt::{
     Admission, Bounds, ClientId, Document, Refusal, Refused, StateVector, Update, admit_within, take_live,
 };
-use weft_room_api::{EditRefusal, RoomError, Unavailable};
+use weft_room_api::{EditRefusal, RefusedEdit, RoomError, Unavailable};
 use weft_room_read::{Reader, damaged, vector_row};
 use weft_store::{
     Batch,
@@ -225,6 +225,11 @@ impl OpenText {
             foreign: foreign.into_iter().collect(),
             waits: taken.waits,
         })
+    }
+
+    /// What an edit would change, without regard to the rights of its author.
+    pub fn changes(&self, update: &EditUpdate) -> Result<RefusedEdit, Unavailable> {
+        Ok(update.changes(self.text.get()?))
     }
 
     /// What the admission of a live edit depends on: everything acknowledged.

@@ -469,11 +469,12 @@ impl DocumentConnection {
 
     async fn refused(&mut self, count: usize, error: &RoomError) -> Result<(), End> {
         let (close, notice) = match error {
-            RoomError::Edit(EditRefusal::Role { .. }) => {
+            RoomError::Edit(EditRefusal::Role { refused, .. }) => {
                 self.edits.done();
-                return self
-                    .acknowledge(count, Err("you may read this document but not edit it"))
-                    .await;
+                self.acknowledge(count, Err("you may read this document but not edit it"))
+                    .await?;
+                let notice = refusals::of_reader(refused);
+                return self.send(self.encoder.notice(&notice)).await;
             }
             RoomError::Edit(EditRefusal::NotJoined) => (close::FORBIDDEN, None),
             RoomError::UnknownRoom(_) | RoomError::NotADocument(_) => (close::NOT_FOUND, None),

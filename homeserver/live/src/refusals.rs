@@ -1,7 +1,7 @@
 //! Notices for users about the parts of their edits that were not accepted, by the rules of `spec/docs/admission.md`.
 
 use ruma::OwnedUserId;
-use weft_room_api::{LimitExceeded, RefusedContent};
+use weft_room_api::{LimitExceeded, RefusedContent, RefusedEdit};
 use weft_wire::live::notice::{Notice, RefusedBlock};
 
 /// Content that was replaced by a deletion: one notice for each rule.
@@ -46,6 +46,14 @@ pub(super) fn of_others(users: Vec<OwnedUserId>, waits: bool) -> Notice {
     };
     let reason = format!("This copy of the document contains edits of another user that were never sent.{waiting}");
     Notice::refused("foreign_client", reason).of_users(users, waits)
+}
+
+/// An edit of a user who may not edit, as when the right was withdrawn while the editor was offline.
+pub(super) fn of_reader(refused: &RefusedEdit) -> Notice {
+    let reason = "You may read this document but not edit it. Your changes are not saved.";
+    Notice::refused("read_only", reason)
+        .of_blocks(refused.inserted.iter().copied())
+        .of_deletions(refused.deleted.iter().copied())
 }
 
 /// A refused update.

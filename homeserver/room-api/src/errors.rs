@@ -10,7 +10,7 @@ use ruma::{OwnedEventId, OwnedRoomAliasId, OwnedRoomId};
 use serde::{Deserialize, Serialize};
 use weft_budget::Overspent;
 use weft_store::{CommitError, ReadError};
-use weft_wire::Role;
+use weft_wire::{Role, live::notice::RefusedBlock};
 
 /// Why an operation is not possible at the moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -281,6 +281,15 @@ impl EventRefusal {
     }
 }
 
+/// What an edit that was refused as a whole would have changed: at most `MAX_NOTICE_BLOCKS` ranges of each kind.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedEdit {
+    /// Content that the document does not have.
+    pub inserted: Vec<RefusedBlock>,
+    /// Content that the document has.
+    pub deleted: Vec<RefusedBlock>,
+}
+
 /// Why an edit was not applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(tag = "code", content = "detail", rename_all = "snake_case")]
@@ -293,6 +302,8 @@ pub enum EditRefusal {
     Role {
         /// The user's role.
         role: Role,
+        /// What the edit would have changed, for the user who made it offline.
+        refused: RefusedEdit,
     },
     /// Not a Yjs v1 update, or the update violates the admission rules.
     #[error("the update is not admissible: {reason}")]
@@ -553,7 +564,18 @@ mod tests {
             EventRefusal::TooLarge { reason: text() }.into(),
             EventRefusal::Inadmissible { reason: text() }.into(),
             EditRefusal::NotJoined.into(),
-            EditRefusal::Role { role: Role::Viewer }.into(),
+            EditRefusal::Role {
+                role: Role::Viewer,
+                refused: RefusedEdit {
+                    inserted: vec![RefusedBlock {
+                        client: 7,
+                        clock: 0,
+                        length: 3,
+                    }],
+                    deleted: Vec::new(),
+                },
+            }
+            .into(),
             EditRefusal::Update {
                 rule: "skip".into(),
                 reason: text(),

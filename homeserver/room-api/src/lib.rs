@@ -25,7 +25,7 @@ pub use edit::{CurrentText, Edit, EditOutcome, Partly, RefusedContent};
 pub use edit_request::{RequestKey, RequestOutcome, RequestedEdit};
 pub use errors::{
     AdoptRefusal, ContentRefusal, CreateRefusal, DirectoryRefusal, EditRefusal, EventRefusal, LimitExceeded,
-    MembershipRefusal, OutOfBandRefusal, Outcome, RoomError, Unavailable,
+    MembershipRefusal, OutOfBandRefusal, Outcome, RefusedEdit, RoomError, Unavailable,
 };
 pub use event::{NewEvent, StateCondition, UnsentEvent};
 pub use membership::{Accepted, JoinAnswer, JoinedRoom, Lacks, SignedMembership, Template, TemplateKind};

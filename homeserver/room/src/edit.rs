@@ -183,11 +183,15 @@ impl Worker {
             return Err(EditRefusal::NotJoined.into());
         }
         document.load_text(&shared.reader, &room).await?;
+        let unwanted = (!access.can_edit).then(|| document.changes(&update)).transpose()?;
         let examined = document.examine(&user, update);
         // A reader's sync step 2 always repeats all deletions: an update without anything new is no edit and needs no
         // right.
-        if !access.can_edit && !matches!(&examined, Ok(examined) if examined.is_nothing()) {
-            return Err(EditRefusal::Role { role: access.role }.into());
+        if let Some(refused) = unwanted
+            && !matches!(&examined, Ok(examined) if examined.is_nothing())
+        {
+            let role = access.role;
+            return Err(EditRefusal::Role { role, refused }.into());
         }
         let Examined {
             update,

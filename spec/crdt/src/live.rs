@@ -15,7 +15,7 @@ use crate::limits::{EVENT_OVERHEAD, REFUSED_VALUE_NESTING};
 use crate::parse::{self, read_block, skip_element, skip_element_within};
 use crate::split::{largest_piece, piece_head};
 use crate::update::Run;
-use crate::{Admission, Bounds, ClientId, DeleteSet, Id, Known, Malformed, Refusal, Update};
+use crate::{Admission, Bounds, ClientId, DeleteSet, Id, Known, Malformed, Refusal, StateVector, Update};
 use bytes::Bytes;
 use std::collections::BTreeMap;
 
@@ -78,6 +78,21 @@ impl LiveUpdate {
             }),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// For each client, the clocks `[from, to)` from its first to its last block, at the end of what `known` has.
+    /// Clients whose blocks are all known are left out.
+    pub fn new_ranges(&self, known: &StateVector) -> impl Iterator<Item = (ClientId, u32, u32)> {
+        let ranges = self.update.ranges().into_iter();
+        ranges.filter_map(|(client, (from, to))| {
+            let from = from.max(known.get(client));
+            (from < to).then_some((client, from, to))
+        })
+    }
+
+    /// The deletions, as received.
+    pub fn deletes(&self) -> &DeleteSet {
+        self.update.delete_set()
     }
 }
 

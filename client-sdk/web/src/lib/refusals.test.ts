@@ -48,6 +48,14 @@ describe('refusals', () => {
     expect(refusals.whole).toBe('');
   });
 
+  it('for lack of a right are left to the save state', () => {
+    const refusals = new Refusals();
+    refusals.add(notice({ code: 'read_only', blocks: [block(3)] }));
+    refusals.add(notice({ code: 'read_only' }));
+    expect(refusals.shown.get()).toEqual([]);
+    expect(refusals.whole).toBe('');
+  });
+
   it('that were dismissed come back for another change only', () => {
     const refusals = new Refusals();
     refusals.add(notice(PICTURE));

@@ -6,8 +6,9 @@ use std::{cell::RefCell, collections::BTreeMap, sync::Arc};
 use bytes::Bytes;
 use ruma::{OwnedUserId, UserId};
 use weft_convergence::admission::{Owners, Past};
-use weft_crdt::{ClientId, Known, LiveUpdate, Refusal, StateVector, Taken, limits::LIVE_BYTES, take_live};
-use weft_room_api::RoomError;
+use weft_crdt::{ClientId, Document, Known, LiveUpdate, Refusal, StateVector, Taken, limits::LIVE_BYTES, take_live};
+use weft_room_api::{RefusedEdit, RoomError};
+use weft_wire::{limits::MAX_NOTICE_BLOCKS, live::notice::RefusedBlock};
 
 use super::too_large;
 
@@ -79,6 +80,37 @@ impl EditUpdate {
             Self::Received(update) => update.len(),
             Self::Admitted(update) => update.bytes,
         }
+    }
+
+    /// What it would change in a text; empty if it can't be parsed.
+    pub(super) fn changes(&self, text: &Document) -> RefusedEdit {
+        match self {
+            Self::Received(update) => parse(update.clone()).map(|update| changes(&update, text)),
+            Self::Admitted(update) => match update.parsed() {
+                Some(update) => Ok(changes(&update, text)),
+                None => return RefusedEdit::default(),
+            },
+        }
+        .unwrap_or_default()
+    }
+}
+
+fn changes(update: &LiveUpdate, text: &Document) -> RefusedEdit {
+    let vector = text.state_vector();
+    let block = |(client, from, to): (ClientId, u32, u32)| RefusedBlock {
+        client: client.get(),
+        clock: from,
+        length: to.saturating_sub(from),
+    };
+    // Deletions of what the edit itself inserted are of no interest to its author.
+    let deleted = update.deletes().difference(text.delete_set());
+    let deleted = deleted
+        .iter()
+        .map(|(client, from, to)| (client, from, to.min(vector.get(client))))
+        .filter(|(_, from, to)| from < to);
+    RefusedEdit {
+        inserted: update.new_ranges(vector).map(block).take(MAX_NOTICE_BLOCKS).collect(),
+        deleted: deleted.map(block).take(MAX_NOTICE_BLOCKS).collect(),
     }
 }
 

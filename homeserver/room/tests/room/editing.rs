@@ -150,7 +150,7 @@ async fn each_edit_is_authorised_and_earlier_edits_are_kept() {
     assert!(
         matches!(
             forbidden,
-            Err(RoomError::Edit(EditRefusal::Role { role: Role::Viewer }))
+            Err(RoomError::Edit(EditRefusal::Role { role: Role::Viewer, .. }))
         ),
         "{forbidden:?}"
     );

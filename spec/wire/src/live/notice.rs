@@ -17,9 +17,13 @@ pub enum Notice {
         code: String,
         /// The same, for people.
         reason: String,
-        /// The refused content if only a part was refused: it was taken as deleted. At most [`MAX_NOTICE_BLOCKS`] pieces.
+        /// The refused content if only a part was refused: it was taken as deleted. With `read_only` the content that the
+        /// edit would have inserted, none of which was taken. At most [`MAX_NOTICE_BLOCKS`] pieces.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         blocks: Vec<RefusedBlock>,
+        /// With `read_only` the content that the edit would have deleted. At most [`MAX_NOTICE_BLOCKS`] pieces.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        deleted: Vec<RefusedBlock>,
         /// The users whose edits the client sent and may not send.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         users: Vec<OwnedUserId>,
@@ -48,45 +52,35 @@ impl Notice {
             code: code.to_owned(),
             reason: reason.into(),
             blocks: Vec::new(),
+            deleted: Vec::new(),
             users: Vec::new(),
             unsaved: false,
         }
     }
 
-    /// Adds the content that was taken as deleted; at most [`MAX_NOTICE_BLOCKS`] pieces.
+    /// Names the refused content; at most [`MAX_NOTICE_BLOCKS`] pieces.
     #[must_use]
-    pub fn of_blocks(self, named: impl IntoIterator<Item = RefusedBlock>) -> Self {
-        match self {
-            Self::Refused {
-                code,
-                reason,
-                users,
-                unsaved,
-                ..
-            } => Self::Refused {
-                code,
-                reason,
-                blocks: named.into_iter().take(MAX_NOTICE_BLOCKS).collect(),
-                users,
-                unsaved,
-            },
-        }
+    pub fn of_blocks(mut self, named: impl IntoIterator<Item = RefusedBlock>) -> Self {
+        let Self::Refused { blocks, .. } = &mut self;
+        *blocks = named.into_iter().take(MAX_NOTICE_BLOCKS).collect();
+        self
+    }
+
+    /// Names the content that would have been deleted; at most [`MAX_NOTICE_BLOCKS`] pieces.
+    #[must_use]
+    pub fn of_deletions(mut self, named: impl IntoIterator<Item = RefusedBlock>) -> Self {
+        let Self::Refused { deleted, .. } = &mut self;
+        *deleted = named.into_iter().take(MAX_NOTICE_BLOCKS).collect();
+        self
     }
 
     /// Adds the users whose edits were left out, and whether the sender's own edits wait for them.
     #[must_use]
-    pub fn of_users(self, named: Vec<OwnedUserId>, waiting: bool) -> Self {
-        match self {
-            Self::Refused {
-                code, reason, blocks, ..
-            } => Self::Refused {
-                code,
-                reason,
-                blocks,
-                users: named,
-                unsaved: waiting,
-            },
-        }
+    pub fn of_users(mut self, named: Vec<OwnedUserId>, waiting: bool) -> Self {
+        let Self::Refused { users, unsaved, .. } = &mut self;
+        *users = named;
+        *unsaved = waiting;
+        self
     }
 
     /// The text of the frame.

@@ -82,7 +82,7 @@ fn event(refusal: EventRefusal) -> ApiError {
 fn edit(refusal: &EditRefusal) -> ApiError {
     match refusal {
         EditRefusal::NotJoined => ApiError::forbidden(refusal.to_string()),
-        EditRefusal::Role { role } => ApiError::forbidden(format!(
+        EditRefusal::Role { role, .. } => ApiError::forbidden(format!(
             "Your role ({}) does not allow you to edit this document.",
             role.name()
         )),
