@@ -2,6 +2,7 @@
 //!
 //! Must not depend on a server's code: it uses HTTP and WebSocket, reads exit codes, and kills processes.
 
+pub mod assistant;
 pub mod attacks;
 pub mod authority;
 pub mod client;

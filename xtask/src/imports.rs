@@ -239,6 +239,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-crdt",
             "weft-dag",
             "weft-verify",
+            "weft-mcp",
             "weft-store",
             "weft-store-rocksdb",
             "weft-fanout",
@@ -255,6 +256,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-room",
         ],
     ),
+    ("client-sdk/mcp", "weft-mcp", &[]),
     ("client-sdk/rust", "weft-sdk", &["weft-wire", "weft-crdt"]),
     (
         "conformance-tests",

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ruma::OwnedServerName;
 
 /// A federated homeserver for documents.
@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Keys(KeysCommand),
     /// Verify an exported log of a document: exit code 0 good, 1 wrong, 2 can't be judged.
     Verify(VerifyArguments),
+    /// Serve the Model Context Protocol on standard input and output: an assistant works on documents as one account.
+    Mcp(McpArguments),
     /// Render documents in a sandbox, as a child process of `weft serve`.
     #[command(hide = true)]
     RenderWorker,
@@ -174,6 +176,34 @@ pub(crate) struct VerifyArguments {
     /// Trust only the keys in this file: a JSON object like `keys` in an exported file.
     #[arg(long, value_name = "FILE")]
     pub(crate) keys: Option<PathBuf>,
+}
+
+/// `weft mcp`
+#[derive(Debug, Args)]
+pub(crate) struct McpArguments {
+    /// The address of the homeserver, such as https://weft.example.
+    #[arg(long, value_name = "URL", env = "WEFT_HOMESERVER")]
+    pub(crate) homeserver: String,
+    /// The file with the access token of the account. Without it the token is in the variable `WEFT_ACCESS_TOKEN`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Certificates of authorities (PEM) that are trusted beside those of the system.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// What the assistant may do. It can never do more than the account.
+    #[arg(long, value_enum, default_value_t = McpAccess::Suggest)]
+    pub(crate) access: McpAccess,
+}
+
+/// What an assistant may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum McpAccess {
+    /// List, read and search.
+    Read,
+    /// Read, comment and suggest.
+    Suggest,
+    /// Also edit.
+    Edit,
 }
 
 fn server_name(text: &str) -> Result<OwnedServerName, String> {

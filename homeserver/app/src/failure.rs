@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use crate::access_log_command::AccessLogError;
 use crate::config::LoadError;
 use crate::keys_command::KeysError;
+use crate::mcp_command::McpError;
 use crate::serve::ServeError;
 use crate::user_command::UserError;
 
@@ -35,6 +36,8 @@ pub(crate) enum Failure {
     Keys(#[from] KeysError),
     #[error(transparent)]
     AccessLog(#[from] AccessLogError),
+    #[error(transparent)]
+    Mcp(#[from] McpError),
 }
 
 impl Failure {

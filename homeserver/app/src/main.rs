@@ -13,6 +13,7 @@ mod config_command;
 mod fail_points;
 mod failure;
 mod keys_command;
+mod mcp_command;
 mod serve;
 mod terminal;
 mod user_access;
@@ -49,6 +50,7 @@ fn run(command: Command) -> Result<(), Failure> {
     match command {
         // They have their own exit codes.
         Command::RenderWorker | Command::Verify(_) => Ok(()),
+        Command::Mcp(arguments) => Ok(mcp_command::run(&arguments)?),
         Command::Serve(arguments) => Ok(serve::run(&arguments)?),
         Command::Config(ConfigCommand::New(arguments)) => config_command::new(&arguments),
         Command::Config(ConfigCommand::Check(arguments)) => config_command::check(&arguments),
