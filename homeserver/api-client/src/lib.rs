@@ -19,7 +19,6 @@ mod filters;
 #[cfg(any(test, feature = "fuzzing"))]
 #[path = "../fuzz/checks.rs"]
 pub mod fuzz_checks;
-mod ignored;
 mod initiator;
 mod interactive;
 mod join;
@@ -60,7 +59,7 @@ use weft_http::{
     errors::{unknown_method, unknown_path},
     ratelimit::UserLimiter,
 };
-use weft_http::{membership_lock::MembershipLocks, public_rooms::PublicRooms};
+use weft_http::{ignored, membership_lock::MembershipLocks, public_rooms::PublicRooms};
 use weft_room::Rooms;
 use weft_room_api::Clock;
 use weft_room_read::Reader;

@@ -8,6 +8,7 @@ pub mod client_address;
 pub mod conditional;
 pub mod cors;
 pub mod errors;
+pub mod ignored;
 pub mod membership_lock;
 pub mod public_rooms;
 pub mod ratelimit;

@@ -46,10 +46,12 @@ pub use authors::{AuthoredBlocks, Authors};
 pub use authorship::Authorship;
 pub use events::{Place, StoredEvent};
 pub use members::RoomMembership;
+pub use relations::Relations;
 pub use rows::{damaged, vector_row};
 pub use timeline::order_of;
 pub use timeline::{Direction, Page, Since, TimelineEvent, Types};
 pub use unsigned::UnsignedData;
+pub use weft_store::tables::rooms::{Relation, RelationRow};
 
 /// What a room's worker begins with.
 pub struct CurrentEvents {

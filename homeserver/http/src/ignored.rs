@@ -5,34 +5,39 @@
 
 use std::collections::BTreeSet;
 
+use crate::errors::ApiResult;
 use ruma::UserId;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use weft_accounts::Accounts;
 use weft_dag::Pdu;
-use weft_http::errors::ApiResult;
 
 /// The type of the account data that contains the list.
-pub(super) const IGNORED_USER_LIST: &str = "m.ignored_user_list";
+pub const IGNORED_USER_LIST: &str = "m.ignored_user_list";
 
 /// The user ids in a user's list.
 #[derive(Debug, Default)]
-pub(super) struct Ignored(BTreeSet<String>);
+pub struct Ignored(BTreeSet<String>);
 
 impl Ignored {
     /// Whether an event must not be sent to the user.
-    pub(super) fn hides(&self, pdu: &Pdu) -> bool {
+    #[must_use]
+    pub fn hides(&self, pdu: &Pdu) -> bool {
         pdu.state_key().is_none() && self.contains(pdu.sender())
     }
 
     /// Whether a user is in the list.
-    pub(super) fn contains(&self, user: &UserId) -> bool {
+    #[must_use]
+    pub fn contains(&self, user: &UserId) -> bool {
         self.0.contains(user.as_str())
     }
 }
 
 /// The users whom this user ignores; empty if the list is malformed.
-pub(super) async fn ignored_users(accounts: &Accounts, user: &UserId) -> ApiResult<Ignored> {
+///
+/// # Errors
+/// When the account data can't be read.
+pub async fn ignored_users(accounts: &Accounts, user: &UserId) -> ApiResult<Ignored> {
     #[derive(Deserialize)]
     struct List {
         ignored_users: Map<String, Value>,
