@@ -23,6 +23,7 @@ import readings
 import rendering
 import socket_steps
 import split
+import talk
 import templates
 import update_events
 from admission import admit
@@ -123,6 +124,8 @@ SUITES = (
     ("documents", documents.run, documents.expected),
     ("edus", edus.run, edus.expected),
     ("audit", audit.run, audit.expected),
+    ("anchors", talk.form, talk.expected),
+    ("resolutions", talk.decided, talk.expected),
     ("awareness", awareness.run, awareness.expected),
     ("rendering", rendering.run, rendering.expected),
     ("live", frame_answer, frame_expected),

@@ -59,6 +59,6 @@ fn content(request: &SendMessage) -> Map<String, Value> {
 }
 
 /// The transaction id for the header `Idempotency-Key`. The prefix separates it from transaction ids of Matrix requests.
-fn transaction(key: &str) -> OwnedTransactionId {
+pub(super) fn transaction(key: &str) -> OwnedTransactionId {
     <&TransactionId>::from(&*format!("idempotency-key:{key}")).to_owned()
 }

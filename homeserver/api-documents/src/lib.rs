@@ -9,6 +9,7 @@ mod audit;
 mod blame;
 mod caller;
 mod chat;
+mod comments;
 mod content;
 mod create;
 mod difference;
@@ -23,6 +24,7 @@ mod point;
 mod presence;
 mod rendered;
 mod request;
+mod resolutions;
 mod restore;
 mod roles;
 mod show;
@@ -40,7 +42,7 @@ use axum::{
 use ruma::{RoomId, UserId};
 use serde_json::{Map, Value};
 use weft_accounts::Accounts;
-use weft_fanout::Presence;
+use weft_fanout::{Presence, Unread};
 use weft_http::{
     errors::{ApiResult, unknown_method},
     membership_lock::MembershipLocks,
@@ -84,6 +86,8 @@ pub struct DocumentPorts {
     pub renderer: Arc<dyn Renderer>,
     /// Who is online.
     pub presence: Presence,
+    /// Numbers of unread events.
+    pub unread: Unread,
     /// Requests for whole texts in progress.
     pub content_reads: ContentReads,
     /// Exports of signed logs.
@@ -133,6 +137,7 @@ pub fn router(ports: DocumentPorts) -> Router {
             "/_weft/client/v1/documents/{id}/members/{user}",
             put(members::set_role).delete(members::remove),
         )
+        .merge(comments::routes())
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(ratelimit::add_headers))
         .layer(weft_http::cors::layer())

@@ -2,6 +2,7 @@
 //!
 //! Panics are expected and caught by the session. Recursion over a document has a limit of depth.
 
+mod anchors;
 mod canonical;
 mod compare;
 mod diff;
@@ -73,6 +74,8 @@ pub(crate) fn perform(request: Frame<Task>) -> (Answer, Parts) {
         Task::Diff { kind } => diff::diff(kind, &first, &second),
         Task::Apply { kind, client } => rewrite::apply(kind, client, &first, &second),
         Task::Restore { kind, client } => rewrite::restore(kind, client, &first, &second),
+        Task::Anchor { kind, target, unit } => anchors::anchor(kind, &target, unit, &first),
+        Task::Locate { kind, anchors, unit } => anchors::locate(kind, &anchors, unit, &first),
     };
     result.unwrap_or_else(|error| (error.into(), Parts::default()))
 }

@@ -6,6 +6,8 @@
     reason = "tests fail by panicking"
 )]
 
+#[path = "worker/anchors.rs"]
+mod anchors;
 #[path = "worker/documents.rs"]
 mod documents;
 #[path = "worker/edits.rs"]

@@ -20,6 +20,6 @@ pub use figures::PoolFigures;
 pub use pool::{Pool, PoolConfig};
 pub use renderer::Renderer;
 pub use task::{
-    Applied, ApplyRequest, Conflict, ConflictKind, DiffRequest, DiffRun, Difference, EditRequest, Edited, Format, Path,
-    RenderRequest, Rendered, RestoreRequest, RunKind, TextHash,
+    AnchorRequest, Applied, ApplyRequest, Conflict, ConflictKind, DiffRequest, DiffRun, Difference, EditRequest,
+    Edited, Format, LocateRequest, Located, Path, RenderRequest, Rendered, RestoreRequest, RunKind, Target, TextHash,
 };

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use weft_wire::anchor::Anchor;
 use weft_wire::limits;
 
 use crate::error::{NotRendered, RenderError};
@@ -22,7 +23,8 @@ use crate::figures::{Counters, PoolFigures, count, value};
 use crate::protocol::{Answer, Frame, PARTS, Task};
 use crate::renderer::Renderer;
 use crate::task::{
-    Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, RenderRequest, Rendered, RestoreRequest,
+    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, LocateRequest, Located,
+    RenderRequest, Rendered, RestoreRequest,
 };
 use documents::Documents;
 use process::{Process, ProcessError};
@@ -384,6 +386,42 @@ impl Renderer for Pool {
         } = request;
         let parts = [state, target, Bytes::new()];
         edited(self.run(document, Task::Restore { kind, client }, parts).await?)
+    }
+
+    async fn anchor(&self, document: &str, request: AnchorRequest) -> Result<Anchor, RenderError> {
+        let AnchorRequest {
+            kind,
+            state,
+            target,
+            unit,
+        } = request;
+        let parts = [state, Bytes::new(), Bytes::new()];
+        match self
+            .run(document, Task::Anchor { kind, target, unit }, parts)
+            .await?
+            .header
+        {
+            Answer::Anchored { anchor } if anchor.target().is_some() => Ok(*anchor),
+            _ => Err(invalid()),
+        }
+    }
+
+    async fn locate(&self, document: &str, request: LocateRequest) -> Result<Vec<Located>, RenderError> {
+        let LocateRequest {
+            kind,
+            state,
+            anchors,
+            unit,
+        } = request;
+        let (count, parts) = (anchors.len(), [state, Bytes::new(), Bytes::new()]);
+        match self
+            .run(document, Task::Locate { kind, anchors, unit }, parts)
+            .await?
+            .header
+        {
+            Answer::Located { places } if places.len() == count => Ok(places),
+            _ => Err(invalid()),
+        }
     }
 }
 

@@ -9,12 +9,13 @@ use std::io;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use weft_wire::anchor::Anchor;
 use weft_wire::document::DocumentKind;
 use weft_wire::limits::{MAX_RENDER_HEADER_BYTES, MAX_RENDER_STATE_BYTES, MAX_RENDERED_BYTES};
 
 use crate::change::{Change, PlaceError, Unit};
 use crate::error::NotRendered;
-use crate::task::{Conflict, Format, TextHash};
+use crate::task::{Conflict, Format, Located, Target, TextHash};
 
 /// Parts of one frame. A part that is not used is empty: an update never is.
 pub const PARTS: usize = 3;
@@ -73,6 +74,24 @@ pub enum Task {
         /// The client id of the new blocks.
         client: u64,
     },
+    /// Part 0: the state.
+    Anchor {
+        /// The kind of the document.
+        kind: DocumentKind,
+        /// What is anchored.
+        target: Target,
+        /// How positions are counted.
+        unit: Unit,
+    },
+    /// Part 0: the state.
+    Locate {
+        /// The kind of the document.
+        kind: DocumentKind,
+        /// The anchors.
+        anchors: Vec<Anchor>,
+        /// How positions are counted.
+        unit: Unit,
+    },
 }
 
 /// The header of an answer.
@@ -104,6 +123,16 @@ pub enum Answer {
     Applied {
         /// Whether the suggestion still changes something.
         applies: bool,
+    },
+    /// Without parts.
+    Anchored {
+        /// The anchor, with a quotation.
+        anchor: Box<Anchor>,
+    },
+    /// Without parts.
+    Located {
+        /// The places of the anchors, in their order.
+        places: Vec<Located>,
     },
     /// A change can't be made.
     Refused {

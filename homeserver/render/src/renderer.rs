@@ -1,10 +1,12 @@
 //! The port through which the server renders and edits documents. Must not expose processes.
 
 use async_trait::async_trait;
+use weft_wire::anchor::Anchor;
 
 use crate::error::RenderError;
 use crate::task::{
-    Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, RenderRequest, Rendered, RestoreRequest,
+    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, LocateRequest, Located,
+    RenderRequest, Rendered, RestoreRequest,
 };
 
 /// Renders and edits documents. `document` names the document (its room id): limits and pauses after failures are per
@@ -25,4 +27,10 @@ pub trait Renderer: Send + Sync + 'static {
 
     /// Makes the edit that restores an earlier version.
     async fn restore(&self, document: &str, request: RestoreRequest) -> Result<Edited, RenderError>;
+
+    /// Makes an anchor of a place, with a quotation.
+    async fn anchor(&self, document: &str, request: AnchorRequest) -> Result<Anchor, RenderError>;
+
+    /// Finds the places of anchors, in their order.
+    async fn locate(&self, document: &str, request: LocateRequest) -> Result<Vec<Located>, RenderError>;
 }

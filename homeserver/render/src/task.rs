@@ -5,9 +5,10 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use weft_wire::anchor::Anchor;
 use weft_wire::document::DocumentKind;
 
-use crate::change::{Change, Unit};
+use crate::change::{Change, Place, Unit};
 
 /// The form in which a document is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -224,4 +225,76 @@ pub struct RestoreRequest {
     pub target: Bytes,
     /// The client id of the new blocks.
     pub client: u64,
+}
+
+/// Makes an anchor of a place.
+#[derive(Debug, Clone)]
+pub struct AnchorRequest {
+    /// The kind of the document.
+    pub kind: DocumentKind,
+    /// The whole document at the version to which the place refers.
+    pub state: Bytes,
+    /// What is anchored.
+    pub target: Target,
+    /// How positions are counted.
+    pub unit: Unit,
+}
+
+/// A place in a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Target {
+    /// The text from `from` to `to`, not empty.
+    Range {
+        /// Which text; not given in plain text.
+        place: Place,
+        /// The first position.
+        from: u32,
+        /// The end position.
+        to: u32,
+    },
+    /// A block of a rich text, or an element of a board.
+    Whole {
+        /// Which one.
+        place: Place,
+    },
+}
+
+/// Finds the places of anchors.
+#[derive(Debug, Clone)]
+pub struct LocateRequest {
+    /// The kind of the document.
+    pub kind: DocumentKind,
+    /// The whole document.
+    pub state: Bytes,
+    /// The anchors.
+    pub anchors: Vec<Anchor>,
+    /// How positions are counted.
+    pub unit: Unit,
+}
+
+/// Where an anchor is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Located {
+    /// A range of text. Not empty.
+    Range {
+        /// The text in which it begins.
+        place: Place,
+        /// The first position.
+        from: u32,
+        /// The end position.
+        to: u32,
+        /// The text in which it ends, if that is another one.
+        to_place: Option<Place>,
+    },
+    /// A block or an element.
+    Whole {
+        /// Which one.
+        place: Place,
+    },
+    /// The whole document.
+    Document,
+    /// Nothing is left of it, or the document does not have it yet.
+    Gone,
 }

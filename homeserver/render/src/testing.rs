@@ -1,11 +1,13 @@
 //! A renderer without workers, for tests of servers. Must not render anything: tests of rendering start real workers.
 
 use async_trait::async_trait;
+use weft_wire::anchor::Anchor;
 
 use crate::error::RenderError;
 use crate::renderer::Renderer;
 use crate::task::{
-    Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, RenderRequest, Rendered, RestoreRequest,
+    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, LocateRequest, Located,
+    RenderRequest, Rendered, RestoreRequest,
 };
 
 /// Refuses every request, as if no worker could be started.
@@ -37,6 +39,14 @@ impl Renderer for NoRenderer {
     }
 
     async fn restore(&self, _: &str, _: RestoreRequest) -> Result<Edited, RenderError> {
+        refused()
+    }
+
+    async fn anchor(&self, _: &str, _: AnchorRequest) -> Result<Anchor, RenderError> {
+        refused()
+    }
+
+    async fn locate(&self, _: &str, _: LocateRequest) -> Result<Vec<Located>, RenderError> {
         refused()
     }
 }

@@ -10,11 +10,13 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    anchor::Anchor,
     awareness::AwarenessEdu,
     document::{DocumentContent, VersionContent},
     limits,
     live::{Framing, awareness, hocuspocus, plain},
     presence::PresenceEdu,
+    resolution::ResolutionContent,
     rest,
     snapshot::DocumentSnapshot,
     update::UpdateContent,
@@ -65,6 +67,18 @@ pub fn bodies(data: &[u8]) {
     round_trip::<DocumentSnapshot>(data);
     round_trip::<DocumentContent>(data);
     round_trip::<VersionContent>(data);
+    round_trip::<ResolutionContent>(data);
+    if let Some(anchor) = round_trip::<Anchor>(data)
+        && anchor.target().is_some()
+    {
+        assert!(anchor.quote.len() <= limits::MAX_QUOTE_BYTES && anchor.heads.len() <= limits::MAX_ANCHOR_HEADS);
+        let ids = [&anchor.from, &anchor.to].into_iter().flatten();
+        let ids = ids.flat_map(|position| [position.item, position.within]).flatten();
+        assert!(
+            ids.chain(anchor.node)
+                .all(|id| id.client < 1 << 53 && id.clock < 1 << 31)
+        );
+    }
     round_trip::<rest::CreateDocument>(data);
     round_trip::<rest::PatchDocument>(data);
     round_trip::<rest::SetRole>(data);

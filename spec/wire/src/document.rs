@@ -104,6 +104,8 @@ pub fn power_levels() -> serde_json::Value {
         "events": {
             event_types::UPDATE: editor,
             event_types::VERSION: editor,
+            event_types::SUGGESTION: commenter,
+            event_types::RESOLUTION: commenter,
             event_types::WITNESS: Role::Viewer.power(),
             event_types::DOCUMENT: owner,
             "m.room.message": commenter,

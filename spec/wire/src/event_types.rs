@@ -10,6 +10,11 @@ pub const DOCUMENT: &str = "dev.weft.document";
 pub const UPDATE: &str = "dev.weft.update";
 /// Message event: a name for the content at the event's ancestors. Content: [`crate::document::VersionContent`].
 pub const VERSION: &str = "dev.weft.version";
+/// Message event: a proposed update that is not part of the text.
+pub const SUGGESTION: &str = "dev.weft.suggestion";
+/// Message event: a comment is resolved or open again, a suggestion is accepted, rejected or withdrawn. Content:
+/// [`crate::resolution::ResolutionContent`].
+pub const RESOLUTION: &str = "dev.weft.resolution";
 /// Message event: a server confirms all ancestors of the event. Content: [`crate::witness::WitnessContent`].
 pub const WITNESS: &str = "dev.weft.witness";
 /// Field in the content of [`UPDATE`] and [`WITNESS`]: the updates that stand among rivals ([`crate::witness::stands`]).
@@ -18,5 +23,5 @@ pub const STANDS: &str = "dev.weft.stands";
 pub const LEFT_OUT_OF_TIMELINES: [&str; 2] = [UPDATE, WITNESS];
 /// EDU: the awareness state of one client (cursor, name, colour). Content: [`crate::awareness::AwarenessEdu`].
 pub const AWARENESS_EDU: &str = "dev.weft.awareness";
-/// Field in the content of a comment (`m.room.message`): the two relative positions that it is anchored to.
+/// Field in the content of a comment (`m.room.message`): what it is about ([`crate::anchor::Anchor`]).
 pub const ANCHOR: &str = "dev.weft.anchor";

@@ -4,6 +4,7 @@
 //! document API, roles, error codes and all limits on external input. The specification is in `spec/docs`, the vectors are in
 //! `spec/vectors`. This crate must not do I/O, read a clock or depend on storage.
 
+pub mod anchor;
 pub mod audit;
 pub mod awareness;
 pub mod document;
@@ -15,6 +16,7 @@ pub mod fuzz_checks;
 pub mod limits;
 pub mod live;
 pub mod presence;
+pub mod resolution;
 pub mod rest;
 pub mod role;
 pub mod snapshot;

@@ -560,3 +560,20 @@ pub const MAX_INVITES_PER_REQUEST: usize = 100;
 /// `initial_state` events of one `createRoom`. Clients send a handful and bridges a few dozen. Each event is signed and
 /// checked, and all of them are one commit (T125).
 pub const MAX_INITIAL_STATE_EVENTS: usize = 200;
+
+// --- Comments ---------------------------------------------------------------------------------------------------------
+
+/// The quotation in an anchor, bytes: a few sentences, so that a reader recognises what the comment was about.
+pub const MAX_QUOTE_BYTES: usize = 1_024;
+/// A name in an anchor (an element of a board, a root), bytes: ids of editors have some 20.
+pub const MAX_ANCHOR_NAME_BYTES: usize = 512;
+/// Events in an anchor's `heads`: as many as an event has predecessors.
+pub const MAX_ANCHOR_HEADS: usize = 20;
+/// Decisions that a `dev.weft.resolution` replaces: more than a few exist only if servers decided at the same time.
+pub const MAX_RESOLUTIONS_NAMED: usize = 16;
+/// Comments, replies or suggestions in one page. Each costs some reads, and comments a search for their place in the text.
+pub const MAX_COMMENTS_PER_PAGE: usize = 100;
+/// Events of a thread that are counted, and examined for decisions.
+pub const MAX_THREAD_EVENTS: usize = 500;
+/// Users whom a message mentions: each is searched for in the rules of its readers.
+pub const MAX_MENTIONS: usize = 100;

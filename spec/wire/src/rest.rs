@@ -2,8 +2,12 @@
 //!
 //! Field names are part of the protocol. Times are milliseconds since 1970.
 
+mod comments;
 mod history;
 
+pub use comments::{
+    Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage, UnreadOf,
+};
 pub use history::{
     ActiveDay, Activity, Attribution, Blame, BlamedRun, DocumentDiff, DocumentDiffRun, History, HistoryEdit,
     HistoryEntry, NameVersion, NamedVersion, RestoreVersion, RollBack, VersionRestored, WorkSession,

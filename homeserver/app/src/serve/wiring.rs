@@ -453,6 +453,7 @@ fn areas(
         membership: local.membership.clone(),
         renderer: Arc::new(renderer.clone()),
         presence: local.presence.clone(),
+        unread: local.unread.clone(),
         content_reads,
         audit,
         access,

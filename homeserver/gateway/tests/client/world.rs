@@ -224,6 +224,7 @@ impl World {
             rooms: rooms.clone(),
             renderer: Arc::new(NoRenderer),
             presence: presence.clone(),
+            unread: Unread::default(),
             accounts: accounts.clone(),
             invitations: Arc::new(LocalInvitations(rooms.clone())),
             limiter: limiter.clone(),

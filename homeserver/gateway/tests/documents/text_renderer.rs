@@ -4,10 +4,11 @@
 use async_trait::async_trait;
 use weft_crdt::Update;
 use weft_render::{
-    Applied, ApplyRequest, Change, DiffRequest, Difference, EditRequest, Edited, PlaceError, RenderError,
-    RenderRequest, Rendered, Renderer, RestoreRequest, TextHash, testing::NoRenderer,
+    AnchorRequest, Applied, ApplyRequest, Change, DiffRequest, Difference, EditRequest, Edited, LocateRequest, Located,
+    PlaceError, RenderError, RenderRequest, Rendered, Renderer, RestoreRequest, TextHash, testing::NoRenderer,
 };
 use weft_testkit::Editor;
+use weft_wire::anchor::Anchor;
 
 #[derive(Debug, Clone, Copy)]
 pub struct TextRenderer;
@@ -61,5 +62,13 @@ impl Renderer for TextRenderer {
 
     async fn restore(&self, document: &str, request: RestoreRequest) -> Result<Edited, RenderError> {
         NoRenderer.restore(document, request).await
+    }
+
+    async fn anchor(&self, document: &str, request: AnchorRequest) -> Result<Anchor, RenderError> {
+        NoRenderer.anchor(document, request).await
+    }
+
+    async fn locate(&self, document: &str, request: LocateRequest) -> Result<Vec<Located>, RenderError> {
+        NoRenderer.locate(document, request).await
     }
 }

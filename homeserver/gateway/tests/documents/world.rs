@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 use weft_accounts::{Accounts, NewAccount};
 use weft_dag::VerifyKeys;
-use weft_fanout::Presence;
+use weft_fanout::{Presence, Unread};
 use weft_gateway::{
     documents::{AuditPorts, ContentReads, DocumentPorts, Invitations, NoAccessLog, Writers, router},
     errors::ApiResult,
@@ -112,6 +112,7 @@ impl World {
             membership: MembershipLocks::default(),
             renderer: Arc::new(TextRenderer),
             presence,
+            unread: Unread::default(),
             content_reads: ContentReads::default(),
             audit: AuditPorts::new(server.name.clone(), Arc::new(VerifyKeys::new()), Arc::new(SystemClock)),
             writers: Writers::new(rand::random),

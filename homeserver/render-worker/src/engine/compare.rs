@@ -231,6 +231,11 @@ pub(crate) fn children<T: ReadTxn>(parent: &XmlFragmentRef, txn: &T) -> Vec<Chil
         .collect()
 }
 
+/// The id of a type, which it has in every version.
+pub(crate) fn branch_id(branch: &Branch) -> BranchID {
+    branch.id()
+}
+
 fn branch(node: &XmlOut) -> &Branch {
     match node {
         XmlOut::Element(element) => element.as_ref(),

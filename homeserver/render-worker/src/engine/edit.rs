@@ -7,7 +7,7 @@
 pub(super) mod blocks;
 mod conflicts;
 pub(super) mod place;
-mod text;
+pub(super) mod text;
 pub(super) mod values;
 
 use bytes::Bytes;

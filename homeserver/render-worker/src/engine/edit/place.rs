@@ -22,7 +22,7 @@ fn no(what: impl Into<String>) -> PlaceError {
 }
 
 /// The text that a change names.
-pub(super) fn text<T: ReadTxn>(root: &Root, txn: &T, place: &Place) -> Result<Block, PlaceError> {
+pub(in crate::engine) fn text<T: ReadTxn>(root: &Root, txn: &T, place: &Place) -> Result<Block, PlaceError> {
     match root {
         Root::Text(text) if *place == Place::default() => Ok(Block::Text(text.clone())),
         Root::Text(_) => Err(invalid("a text has no blocks and no elements")),
@@ -65,7 +65,11 @@ fn text_blocks<T: ReadTxn, F: yrs::XmlFragment>(
 }
 
 /// The block of a rich text that a change names.
-pub(super) fn block<T: ReadTxn>(root: &XmlFragmentRef, txn: &T, place: &Place) -> Result<XmlElementRef, PlaceError> {
+pub(in crate::engine) fn block<T: ReadTxn>(
+    root: &XmlFragmentRef,
+    txn: &T,
+    place: &Place,
+) -> Result<XmlElementRef, PlaceError> {
     match place {
         Place {
             path: Some(path),
@@ -144,7 +148,8 @@ pub(super) fn parent<T: ReadTxn>(
     Ok((parent, *index))
 }
 
-fn element_name(place: &Place) -> Result<&str, PlaceError> {
+/// The element of a board that a change names.
+pub(in crate::engine) fn element_name(place: &Place) -> Result<&str, PlaceError> {
     match place {
         Place {
             path: None,

@@ -4,11 +4,14 @@ use std::ops::Range;
 
 use weft_render::{Attributes, PlaceError, Unit};
 use weft_wire::limits::MAX_REPLACEMENTS_PER_CHANGE;
+use yrs::branch::{Branch, BranchID, BranchPtr};
 use yrs::types::text::YChange;
 use yrs::{
-    Any, Out, ReadTxn, Text as _, TextRef, TransactionMut, XmlElementRef, XmlFragment as _, XmlOut, XmlTextPrelim,
+    Any, Out, ReadTxn, Text as _, TextRef, TransactionMut, XmlElementRef, XmlFragment as _, XmlFragmentRef, XmlOut,
+    XmlTextPrelim,
 };
 
+use super::super::compare::{branch_id, children};
 use super::place::plain;
 use super::{Editing, invalid, values};
 
@@ -16,7 +19,7 @@ use super::{Editing, invalid, values};
 const OBJECT: u16 = 0xfffc;
 
 /// A text: one type, or the content of a block.
-pub(super) enum Block {
+pub(in crate::engine) enum Block {
     Text(TextRef),
     Rich(XmlElementRef),
 }
@@ -73,6 +76,24 @@ impl View {
         })
     }
 
+    /// The character or object at a position.
+    fn end_at<T: ReadTxn>(&self, block: &Block, txn: &T, at: usize) -> Option<End> {
+        let (part, range) = self.parts.iter().find(|(_, range)| range.contains(&at))?;
+        match (part, block) {
+            (Part::Text(text), _) => Some(End::Text(text.clone(), number(at - range.start))),
+            (Part::Object(index), Block::Rich(element)) => {
+                let object = children(
+                    &XmlFragmentRef::from(BranchPtr::from(AsRef::<Branch>::as_ref(element))),
+                    txn,
+                )
+                .into_iter()
+                .nth(usize::try_from(*index).ok()?)?;
+                Some(End::Object(branch_id(element.as_ref()), object.id))
+            }
+            (Part::Object(_), Block::Text(_)) => None,
+        }
+    }
+
     /// A range in the request's unit as a range of code units.
     fn range(&self, unit: Unit, at: u32, length: u32) -> Result<Range<usize>, PlaceError> {
         let to = at.saturating_add(length);
@@ -102,8 +123,31 @@ impl View {
     }
 }
 
+/// A character or an object of a block.
+pub(in crate::engine) enum End {
+    /// A text, and the position of the character in it.
+    Text(TextRef, u32),
+    /// The block, and the object in it.
+    Object(BranchID, BranchID),
+}
+
+/// The first and the last character of a range that is not empty, and its text.
+pub(in crate::engine) fn quoted<T: ReadTxn>(
+    block: &Block,
+    txn: &T,
+    unit: Unit,
+    (from, to): (u32, u32),
+) -> Result<(End, End, String), PlaceError> {
+    let view = View::new(block, txn);
+    let range = view.range(unit, from, to.saturating_sub(from))?;
+    let end = |at: usize| view.end_at(block, txn, at).ok_or_else(|| invalid("the range is empty"));
+    let units = view.units.get(range.clone()).unwrap_or_default();
+    let quote = String::from_utf16_lossy(units);
+    Ok((end(range.start)?, end(range.end.saturating_sub(1))?, quote))
+}
+
 /// The code units of a text.
-pub(super) fn units_of<T: ReadTxn>(text: &TextRef, txn: &T) -> Vec<u16> {
+pub(in crate::engine) fn units_of<T: ReadTxn>(text: &TextRef, txn: &T) -> Vec<u16> {
     let mut units = Vec::new();
     for run in text.diff(txn, YChange::identity) {
         match run.insert {
@@ -126,7 +170,7 @@ fn code_point_borders(units: &[u16]) -> impl Iterator<Item = usize> {
 }
 
 /// The number of units of the request in a text.
-pub(super) fn length_in(unit: Unit, units: &[u16]) -> u32 {
+pub(in crate::engine) fn length_in(unit: Unit, units: &[u16]) -> u32 {
     let length = match unit {
         Unit::Utf16 => units.len(),
         Unit::Codepoint => code_point_borders(units).count().saturating_sub(1),

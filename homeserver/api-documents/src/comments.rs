@@ -1,0 +1,379 @@
+//! `/documents/{id}/comments`: comments are threads of Matrix whose first message has an anchor (`spec/docs/comments.md`). Everything can
+//! also be done through Matrix endpoints. Must not show what the caller may not see.
+
+mod anchoring;
+mod threads;
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode},
+    routing::{get, post},
+};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use weft_dag::Pdu;
+use weft_http::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
+use weft_render::Unit;
+use weft_room_api::NewEvent;
+use weft_room_read::{Direction, TimelineEvent, Types};
+use weft_wire::{
+    event_types,
+    limits::{MAX_COMMENTS_PER_PAGE, MAX_HISTORY_EVENTS, MAX_MENTIONS},
+    resolution::{Outcome, ResolutionContent},
+    rest::{Comment, CommentList, CommentResolved, CommentThread, SendReply},
+};
+
+use self::{
+    anchoring::NewAnchor,
+    threads::{Found, Reading, Root},
+};
+use super::{
+    DocumentPorts, Read,
+    caller::{Named, joined},
+    chat::transaction,
+    request::{JsonBody, idempotency_key},
+    resolutions::{self, named},
+};
+
+/// Comments or replies of a page if the request does not say.
+const ENTRIES: usize = 50;
+/// Events that are read at a time.
+const EVENTS_AT_ONCE: usize = 200;
+const BASE: &str = "/_weft/client/v1/documents/{id}/comments";
+
+pub(super) fn routes() -> Router<DocumentPorts> {
+    Router::new()
+        .route(BASE, get(list).post(create))
+        .route(&format!("{BASE}/{{event}}"), get(show))
+        .route(&format!("{BASE}/{{event}}/replies"), post(reply))
+        .route(&format!("{BASE}/{{event}}/resolve"), post(resolve))
+        .route(&format!("{BASE}/{{event}}/reopen"), post(reopen))
+}
+
+/// The body of `POST /documents/{id}/comments`.
+#[derive(Debug, Deserialize)]
+struct NewComment {
+    body: String,
+    #[serde(default)]
+    mentions: Vec<OwnedUserId>,
+    #[serde(flatten)]
+    about: NewAnchor,
+}
+
+/// The query of lists.
+#[derive(Debug, Default, Deserialize)]
+struct ListQuery {
+    resolved: Option<bool>,
+    from: Option<String>,
+    limit: Option<usize>,
+    #[serde(default)]
+    unit: Unit,
+}
+
+impl ListQuery {
+    fn limit(&self) -> ApiResult<usize> {
+        let limit = self.limit.unwrap_or(ENTRIES);
+        if (1..=MAX_COMMENTS_PER_PAGE).contains(&limit) {
+            return Ok(limit);
+        }
+        Err(ApiError::invalid_param(format!(
+            "limit is 1 to {MAX_COMMENTS_PER_PAGE}."
+        )))
+    }
+
+    fn from(&self) -> ApiResult<Option<i64>> {
+        let from = self.from.as_deref().map(str::parse).transpose();
+        from.map_err(|_| ApiError::invalid_param("from is the nextPage of a page."))
+    }
+}
+
+/// The event in the path, after the document.
+type InDocument = Path<(String, String)>;
+
+fn event_id(Path((_, event)): InDocument) -> ApiResult<OwnedEventId> {
+    EventId::parse(event).map_err(|_| ApiError::invalid_param("The path needs an event id such as $…."))
+}
+
+/// 201 with the comment.
+async fn create(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    headers: HeaderMap,
+    JsonBody(request): JsonBody<NewComment>,
+) -> ApiResult<(StatusCode, Json<Comment>)> {
+    let user = &*session.user_id;
+    let key = idempotency_key(&headers)?.map(transaction);
+    let mut content = message(&request.body, &request.mentions)?;
+    let unit = request.about.unit;
+    let _permit = ports.content_reads.permit(user).await?;
+    let room = joined(&ports, &named, user).await?;
+    let anchor = anchoring::make(&ports, &room, user, request.about).await?;
+    if !anchor.quote.is_empty() {
+        let html = format!(
+            "<blockquote>{}</blockquote>{}",
+            escaped(&anchor.quote),
+            escaped(&request.body)
+        );
+        content.insert("format".to_owned(), json!("org.matrix.custom.html"));
+        content.insert("formatted_body".to_owned(), json!(html));
+    }
+    let anchor = serde_json::to_value(anchor).map_err(|error| ApiError::internal("an anchor", &error))?;
+    content.insert(event_types::ANCHOR.to_owned(), anchor);
+    let event = sent(user, content, key.map(|key| (session.device_id.clone(), key)));
+    let id = ports.rooms.send(&room, event).await?;
+    let reading = Reading::of(&ports, &room, user).await?;
+    let Some(root) = reading.root(&id).await? else {
+        return Err(ApiError::not_found("The comment was redacted."));
+    };
+    let comment = shown(&reading, vec![root], unit).await?.pop();
+    let comment = comment.ok_or_else(|| ApiError::not_found("The comment was redacted."))?;
+    Ok((StatusCode::CREATED, Json(comment)))
+}
+
+/// The content of a text message that mentions users.
+fn message(body: &str, mentions: &[OwnedUserId]) -> ApiResult<Map<String, Value>> {
+    if body.is_empty() {
+        return Err(ApiError::invalid_param("A comment must not be empty."));
+    }
+    if mentions.len() > MAX_MENTIONS {
+        return Err(ApiError::too_large(format!(
+            "At most {MAX_MENTIONS} users can be mentioned."
+        )));
+    }
+    let mentions = match mentions {
+        [] => json!({}),
+        users => json!({ "user_ids": users }),
+    };
+    Ok(Map::from_iter([
+        ("msgtype".to_owned(), json!("m.text")),
+        ("body".to_owned(), json!(body)),
+        ("m.mentions".to_owned(), mentions),
+    ]))
+}
+
+fn escaped(text: &str) -> String {
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+    text.replace('"', "&quot;").replace('\n', "<br>")
+}
+
+fn sent(
+    user: &UserId,
+    content: Map<String, Value>,
+    txn: Option<(ruma::OwnedDeviceId, ruma::OwnedTransactionId)>,
+) -> NewEvent {
+    NewEvent {
+        sender: user.to_owned(),
+        kind: "m.room.message".to_owned(),
+        state_key: None,
+        content,
+        redacts: None,
+        txn,
+        timestamp: None,
+    }
+}
+
+/// One page of comments, the newest first.
+async fn list(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> ApiResult<Json<CommentList>> {
+    let Query(query) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
+    let (limit, mut before) = (query.limit()?, query.from()?);
+    let _permit = ports.content_reads.permit(&session.user_id).await?;
+    let room = joined(&ports, &named, &session.user_id).await?;
+    let reading = Reading::of(&ports, &room, &session.user_id).await?;
+    let reader = ports.rooms.reader();
+    let (mut found, mut read) = (Vec::new(), 0);
+    let next = 'pages: loop {
+        let page = reader
+            .timeline(
+                &room,
+                before,
+                Direction::Backward,
+                Types::WithoutUpdates,
+                EVENTS_AT_ONCE,
+            )
+            .await?;
+        read += page.events.len();
+        before = page.next;
+        let events: Vec<TimelineEvent> = page.events.into_iter().filter(|event| may_begin(&event.pdu)).collect();
+        for event in reader.visible_to_user(&room, &session.user_id, events).await? {
+            let Some(root) = reading.begun(event.pdu).await? else {
+                continue;
+            };
+            if query.resolved.is_some_and(|wanted| wanted != root.is_resolved()) {
+                continue;
+            }
+            if found.len() == limit {
+                break 'pages Some(event.order.saturating_add(1));
+            }
+            found.push(root);
+        }
+        if before.is_none() || read >= MAX_HISTORY_EVENTS {
+            break before;
+        }
+    };
+    ports.access.note(&session.user_id, &room, Read::Rendered);
+    Ok(Json(CommentList {
+        comments: shown(&reading, found, query.unit).await?,
+        next_page: next.map(|next| next.to_string()),
+    }))
+}
+
+/// Whether a thread may begin with the event.
+fn may_begin(pdu: &Pdu) -> bool {
+    pdu.kind() == "m.room.message" && pdu.state_key().is_none()
+}
+
+/// The comments with their places in the text.
+async fn shown(reading: &Reading<'_>, roots: Vec<Root>, unit: Unit) -> ApiResult<Vec<Comment>> {
+    let anchors: Vec<_> = roots.iter().map(|root| root.anchor.clone()).collect();
+    let places = anchoring::locate(reading.ports, reading.room, reading.user, anchors, unit).await?;
+    let with_place = roots.into_iter().zip(places);
+    Ok(with_place.map(|(root, place)| reading.comment(root, place)).collect())
+}
+
+/// A thread: the comment, and a page of its replies.
+async fn show(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    path: InDocument,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> ApiResult<Json<CommentThread>> {
+    let Query(query) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
+    let (limit, before, id) = (query.limit()?, query.from()?, event_id(path)?);
+    let _permit = ports.content_reads.permit(&session.user_id).await?;
+    let room = joined(&ports, &named, &session.user_id).await?;
+    let reading = Reading::of(&ports, &room, &session.user_id).await?;
+    let comment = match reading.found(&id).await? {
+        Found::Comment(root) => shown(&reading, vec![*root], query.unit).await?.pop(),
+        Found::Suggestion => None,
+    };
+    let (replies, next) = reading.replies(&id, before, limit).await?;
+    ports.access.note(&session.user_id, &room, Read::Rendered);
+    Ok(Json(CommentThread {
+        comment,
+        replies,
+        next_page: next.map(|next| next.to_string()),
+    }))
+}
+
+/// 201 with the message.
+async fn reply(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    path: InDocument,
+    headers: HeaderMap,
+    JsonBody(request): JsonBody<SendReply>,
+) -> ApiResult<(StatusCode, Json<weft_wire::rest::MessageSent>)> {
+    let (key, root) = (idempotency_key(&headers)?.map(transaction), event_id(path)?);
+    let mut content = message(&request.body, &request.mentions)?;
+    let room = joined(&ports, &named, &session.user_id).await?;
+    let reading = Reading::of(&ports, &room, &session.user_id).await?;
+    reading.found(&root).await?;
+    let (newest, _) = reading.replies(&root, None, 1).await?;
+    let answered = newest.first().map_or(&root, |reply| &reply.event_id);
+    let relation = json!({
+        "rel_type": "m.thread",
+        "event_id": root,
+        "is_falling_back": true,
+        "m.in_reply_to": {"event_id": answered},
+    });
+    content.insert("m.relates_to".to_owned(), relation);
+    let event = sent(
+        &session.user_id,
+        content,
+        key.map(|key| (session.device_id.clone(), key)),
+    );
+    let message_id = ports.rooms.send(&room, event).await?;
+    let event = ports.rooms.reader().event(Some(&room), &message_id).await?;
+    let timestamp = event.map_or(0, |pdu| pdu.origin_server_ts().get().into());
+    let sent = weft_wire::rest::MessageSent { message_id, timestamp };
+    Ok((StatusCode::CREATED, Json(sent)))
+}
+
+async fn resolve(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    path: InDocument,
+) -> ApiResult<Json<CommentResolved>> {
+    let room = joined(&ports, &named, &session.user_id).await?;
+    decide(&ports, &room, &session.user_id, &event_id(path)?, Outcome::Resolved).await
+}
+
+async fn reopen(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    path: InDocument,
+) -> ApiResult<Json<CommentResolved>> {
+    let room = joined(&ports, &named, &session.user_id).await?;
+    decide(&ports, &room, &session.user_id, &event_id(path)?, Outcome::Open).await
+}
+
+/// Resolves or reopens a comment, unless it is so already.
+async fn decide(
+    ports: &DocumentPorts,
+    room: &OwnedRoomId,
+    user: &UserId,
+    about: &OwnedEventId,
+    outcome: Outcome,
+) -> ApiResult<Json<CommentResolved>> {
+    let reading = Reading::of(ports, room, user).await?;
+    let Found::Comment(root) = reading.found(about).await? else {
+        return Err(ApiError::invalid_param(
+            "A suggestion is accepted, rejected or withdrawn.",
+        ));
+    };
+    let resolved = outcome == Outcome::Resolved;
+    if root.is_resolved() == resolved {
+        let event_id = root.standing.last().map(|one| one.event.clone());
+        return Ok(Json(CommentResolved { resolved, event_id }));
+    }
+    let content = ResolutionContent {
+        outcome,
+        after: named(&root.standing),
+        update: None,
+    };
+    let event_id = Some(resolutions::decide(ports, room, user, about, content).await?);
+    Ok(Json(CommentResolved { resolved, event_id }))
+}
+
+/// A visible event of the document; 404 for any other one.
+async fn visible_event(
+    ports: &DocumentPorts,
+    room: &RoomId,
+    user: &UserId,
+    id: &OwnedEventId,
+) -> ApiResult<std::sync::Arc<Pdu>> {
+    let reader = ports.rooms.reader();
+    let stored = reader.events(room, std::slice::from_ref(id)).await?;
+    let pdus: Vec<_> = stored
+        .into_iter()
+        .filter(|stored| stored.is_visible())
+        .map(|stored| stored.pdu)
+        .collect();
+    let seen = reader.visible_to_user(room, user, pdus).await?.pop();
+    seen.ok_or_else(|| ApiError::not_found("Comment not found, or you do not have permission to view it."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_is_escaped_in_html() {
+        assert_eq!(escaped("a<b>&\"\n"), "a&lt;b&gt;&amp;&quot;<br>");
+    }
+}
