@@ -32,7 +32,7 @@ class Document:
         self.id, self.creator, self.title, self.kind = id_, creator, title, kind
         self.powers, self.members, self.inviters = {}, {creator: "join"}, {}
         self.text, self.owners, self.version, self.modified = Update({}, {}), {}, 0, 0
-        self.named = []
+        self.named, self.binned, self.template = [], None, False
 
     def power(self, user):
         if user == self.creator and not altered("documents: the creator has the power of an owner"):
@@ -67,7 +67,12 @@ class Document:
             "role": self.role(user),
             "createdAt": "<made>",
             "lastModified": f"<{self.modified}>",
-        }
+        } | self.marks()
+
+    def marks(self):
+        """Bin and template, if they are set."""
+        marks = {} if self.binned is None else {"inBinSince": self.binned}
+        return marks | ({"template": True} if self.template else {})
 
     def owner(self):
         if altered("documents: ownerId is the first owner in the document"):
@@ -135,8 +140,13 @@ class Server:
             raise Refused(400, "M_INVALID_PARAM")
         return title
 
-    def list(self, user):
+    def list(self, user, query):
         own = [document for document in self.documents.values() if document.members.get(user) == "join"]
+        in_bin = query.get("bin") == "true"
+        if not altered("documents: lists have the bin and all else"):
+            own = [document for document in own if (document.binned is not None) == in_bin]
+        if "template" in query and not altered("documents: templates are not apart"):
+            own = [document for document in own if document.template == (query["template"] == "true")]
         invited = [document for document in self.documents.values() if document.members.get(user) == "invite"]
         if altered("documents: invitations are not listed"):
             invited = []
@@ -173,6 +183,38 @@ class Server:
         if same and not altered("documents: the ETag is not compared"):
             return 304, {"hex": "", "type": "", "etag": etag}
         return 200, {"hex": document.text.encode().hex(), "type": "application/octet-stream", "etag": etag}
+
+    # --- marks ---
+
+    def delete(self, document, user):
+        """DELETE /documents/{id}"""
+        if document.power(user) < POWER["owner"] and not altered("documents: every member uses the bin"):
+            if altered("documents: who is no owner can't delete"):
+                raise Refused(403, "M_FORBIDDEN")
+            self.remove(document, user, user)
+            return 200, {}
+        if document.binned is None or altered("documents: the time in the bin begins again"):
+            document.modified += 1
+            document.binned = document.modified
+        return 200, {"inBinSince": document.binned}
+
+    def undelete(self, document, user):
+        """POST .../undelete"""
+        if document.power(user) < POWER["owner"] and not altered("documents: every member restores from the bin"):
+            raise Refused(403, "M_FORBIDDEN")
+        if document.binned is not None:
+            document.modified += 1
+        document.binned = None
+        return 200, document.show(user)
+
+    def mark(self, document, user, template):
+        """PUT and DELETE .../template"""
+        if document.power(user) < POWER["manager"] and not altered("documents: editors make templates"):
+            raise Refused(403, "M_FORBIDDEN")
+        if document.template != template:
+            document.modified += 1
+        document.template = template
+        return 200, document.show(user)
 
     # --- programs ---
 
@@ -221,6 +263,8 @@ class Server:
             return 200, kept[1]
         if document.power(user) < POWER["editor"] and not altered("documents: commenters edit by position"):
             raise Refused(403, "M_FORBIDDEN")
+        if document.binned is not None and not altered("documents: the bin is edited by position"):
+            raise Refused(409, "DEV_WEFT_IN_BIN", {"inBinSince": document.binned})
         present = {"version": document.version, "etag": f"etag of {document.version}"}
         if if_match not in (None, "*") and not altered("documents: If-Match is ignored"):
             raise Refused(409, "DEV_WEFT_DOCUMENT_CHANGED", present)
@@ -413,7 +457,7 @@ class Server:
         if path.startswith("/presence/"):
             return self.presence(user, urllib.parse.unquote(path.removeprefix("/presence/")))
         parts = path.strip("/").split("/")[1:]
-        known = {0: ("GET", "POST"), 1: ("GET", "PATCH")}.get(len(parts))
+        known = {0: ("GET", "POST"), 1: ("GET", "PATCH", "DELETE")}.get(len(parts))
         if known and method not in known:
             raise Refused(405, "M_UNRECOGNIZED")
         if parts and parts[-1] in ("sync", "updates"):
@@ -423,7 +467,7 @@ class Server:
             return self.edit(parts[0], user, step)
         body = self.body(step)
         if not parts:
-            return self.list(user) if method == "GET" else self.create(user, body, step["answer"].get("docId", "<refused>"))
+            return self.list(user, query) if method == "GET" else self.create(user, body, step["answer"].get("docId", "<refused>"))
         document = self.joined(parts[0], user)
         if "at" in query:
             return self.at(document, query)
@@ -431,6 +475,12 @@ class Server:
             return self.name(document, user, body)
         if parts[1:] == ["history"]:
             return self.history(document, query)
+        if parts[1:] == ["undelete"]:
+            return self.undelete(document, user)
+        if parts[1:] == ["template"]:
+            return self.mark(document, user, method == "PUT")
+        if len(parts) == 1 and method == "DELETE":
+            return self.delete(document, user)
         if len(parts) == 1:
             return (200, document.show(user)) if method == "GET" else self.rename(document, user, body)
         if parts[1] == "content":

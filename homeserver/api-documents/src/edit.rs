@@ -28,6 +28,7 @@ use weft_wire::{
 use self::writers::{Blocks, Writer};
 use super::{
     DocumentPorts,
+    bin::check_not_in_bin,
     caller::{Named, joined},
     content::etag,
     failures::{document_changed, key_reused, refused_content, unknown_version},
@@ -102,11 +103,13 @@ pub(super) async fn edit(
         .into());
     }
     let document = ports.rooms.reader().document_of(user, &room).await?;
+    let document = document.ok_or_else(|| ApiError::not_found("Document not found."))?;
+    check_not_in_bin(&document)?;
     let editing = Editing {
         ports: &ports,
         room: &room,
         user,
-        kind: document.ok_or_else(|| ApiError::not_found("Document not found."))?.kind,
+        kind: document.kind,
         headers: &headers,
         request: &request,
         key,

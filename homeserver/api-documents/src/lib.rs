@@ -6,13 +6,16 @@
 mod access;
 mod attribution;
 mod audit;
+mod bin;
 mod blame;
 mod caller;
 mod chat;
 mod comments;
 mod content;
 mod create;
+mod creation;
 mod difference;
+mod duplicate;
 mod edit;
 mod exchange;
 mod failures;
@@ -29,6 +32,7 @@ mod restore;
 mod roles;
 mod show;
 mod summary;
+mod unread;
 
 use std::sync::Arc;
 
@@ -86,7 +90,7 @@ pub struct DocumentPorts {
     pub renderer: Arc<dyn Renderer>,
     /// Who is online.
     pub presence: Presence,
-    /// Numbers of unread events.
+    /// Numbers of unread events, shared with the client-server API.
     pub unread: Unread,
     /// Requests for whole texts in progress.
     pub content_reads: ContentReads,
@@ -138,6 +142,8 @@ pub fn router(ports: DocumentPorts) -> Router {
             put(members::set_role).delete(members::remove),
         )
         .merge(comments::routes())
+        .merge(bin::routes())
+        .merge(duplicate::routes())
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(ratelimit::add_headers))
         .layer(weft_http::cors::layer())

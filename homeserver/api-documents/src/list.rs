@@ -18,7 +18,7 @@ use weft_wire::rest::{DocumentList, Invitation};
 use super::{
     DocumentPorts,
     listing::{ListQuery, Page},
-    summary,
+    summary, unread,
 };
 
 /// Invitations that are read at a time.
@@ -40,7 +40,10 @@ pub(super) async fn list(
         }
     };
     let (documents, invites) = try_join(reader.documents_of(user), invites).await?;
-    let Page { documents, next } = query.page(documents, user)?;
+    let Page { mut documents, next } = query.page(documents, user)?;
+    if query.with_unread() {
+        unread::add(&ports, reader, user, &mut documents).await?;
+    }
     Ok(Json(DocumentList {
         documents,
         invites,

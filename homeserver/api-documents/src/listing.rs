@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use weft_http::errors::{ApiError, ApiResult};
 use weft_wire::{
     document::DocumentKind,
-    limits::{MAX_DOCUMENTS_PER_PAGE, MAX_TITLE_BYTES},
+    limits::{MAX_DOCUMENTS_PER_PAGE, MAX_TITLE_BYTES, MAX_UNREAD_DOCUMENTS_PER_PAGE},
     rest::Document,
 };
 
@@ -25,6 +25,14 @@ pub(super) struct ListQuery {
     limit: Option<usize>,
     /// `nextPage` of the page before.
     from: Option<String>,
+    /// Only templates, or only other documents; both without it.
+    template: Option<bool>,
+    /// What is in the bin, instead of what is not.
+    #[serde(default)]
+    bin: bool,
+    /// With the numbers of unread events.
+    #[serde(default)]
+    unread: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -77,17 +85,32 @@ impl ListQuery {
         self.from.is_none()
     }
 
+    /// Whether the numbers of unread events are wanted.
+    pub(super) const fn with_unread(&self) -> bool {
+        self.unread
+    }
+
+    /// The number of documents on a page.
+    fn limit(&self) -> ApiResult<usize> {
+        let most = if self.unread {
+            MAX_UNREAD_DOCUMENTS_PER_PAGE
+        } else {
+            MAX_DOCUMENTS_PER_PAGE
+        };
+        let limit = self.limit.unwrap_or(most);
+        if (1..=most).contains(&limit) {
+            Ok(limit)
+        } else {
+            Err(ApiError::invalid_param(format!("limit is 1 to {most}.")))
+        }
+    }
+
     /// The page of a user's documents that is asked for.
     ///
     /// # Errors
     /// When a value is out of its range, or `from` is not of a page with the same order.
     pub(super) fn page(&self, mut documents: Vec<Document>, user: &UserId) -> ApiResult<Page> {
-        let limit = self.limit.unwrap_or(MAX_DOCUMENTS_PER_PAGE);
-        if !(1..=MAX_DOCUMENTS_PER_PAGE).contains(&limit) {
-            return Err(ApiError::invalid_param(format!(
-                "limit is 1 to {MAX_DOCUMENTS_PER_PAGE}."
-            )));
-        }
+        let limit = self.limit()?;
         if self
             .search
             .as_ref()
@@ -120,7 +143,9 @@ impl ListQuery {
             let is_found = search
                 .as_ref()
                 .is_none_or(|part| document.title.to_lowercase().contains(part));
-            is_wanted && is_of_kind && is_found
+            let is_there = document.in_bin_since.is_some() == self.bin;
+            let is_template = self.template.is_none_or(|template| template == document.template);
+            is_wanted && is_of_kind && is_found && is_there && is_template
         });
     }
 
@@ -182,7 +207,7 @@ mod tests {
         OwnedUserId::try_from(format!("@{name}:alpha.example")).unwrap()
     }
 
-    /// Documents 0 to 9: every third one is of bob, every second one a text, and two have the same times.
+    /// Documents 0 to 9: every third one is of bob, every second one a text, two have the same times, and 4 is a template.
     fn documents() -> Vec<Document> {
         let document = |n: u64| Document {
             doc_id: RoomId::parse(format!("!{n}:alpha.example")).unwrap(),
@@ -200,6 +225,9 @@ mod tests {
             role: Role::Owner,
             created_at: 100 - n,
             last_modified: n / 2,
+            in_bin_since: None,
+            template: n == 4,
+            unread: None,
         };
         (0..10).map(document).collect()
     }
@@ -227,6 +255,9 @@ mod tests {
             ),
             (serde_json::json!({"kind": "text", "search": "PLÄN"}), "82"),
             (serde_json::json!({"search": "nothing"}), ""),
+            (serde_json::json!({"template": true}), "4"),
+            (serde_json::json!({"template": false, "kind": "text"}), "8620"),
+            (serde_json::json!({"bin": true}), ""),
         ] {
             assert_eq!(ids(&query(asked.clone())), found, "{asked}");
         }
@@ -263,6 +294,7 @@ mod tests {
         for asked in [
             serde_json::json!({"limit": 0}),
             serde_json::json!({"limit": MAX_DOCUMENTS_PER_PAGE + 1}),
+            serde_json::json!({"limit": MAX_UNREAD_DOCUMENTS_PER_PAGE + 1, "unread": true}),
             serde_json::json!({"from": "nonsense"}),
             serde_json::json!({"from": next, "order": "asc"}),
             serde_json::json!({"from": next, "sort": "title"}),

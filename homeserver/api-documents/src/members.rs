@@ -138,6 +138,21 @@ pub(super) async fn remove(
     .await
 }
 
+/// The caller leaves.
+pub(super) async fn leave(ports: &DocumentPorts, room: &RoomId, caller: &UserId) -> ApiResult<()> {
+    let lock = ports.membership.lock(caller, caller, room).await?;
+    let (ports, room, caller) = (ports.clone(), room.to_owned(), caller.to_owned());
+    lock.run(async move {
+        for _ in 0..MAX_ATTEMPTS {
+            if let Sent::Done = remove_now(&ports, &room, &caller, &caller).await? {
+                return Ok(());
+            }
+        }
+        Err(too_many_changes())
+    })
+    .await
+}
+
 async fn remove_now(ports: &DocumentPorts, room: &RoomId, caller: &UserId, user: &UserId) -> ApiResult<Sent> {
     let Open { state, .. } = open_room(ports, room, caller).await?;
     let membership = state.membership(user);

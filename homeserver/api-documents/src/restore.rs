@@ -10,7 +10,6 @@ use weft_http::{
     errors::{ApiError, ApiResult},
 };
 use weft_render::RestoreRequest;
-use weft_room_api::{ConnectionId, Edit, EditOutcome};
 use weft_room_read::versions::Undone;
 use weft_wire::{
     document::DocumentKind,
@@ -19,7 +18,9 @@ use weft_wire::{
 
 use super::{
     DocumentPorts,
+    bin::check_not_in_bin,
     caller::{Named, joined},
+    creation::apply,
     failures::may_not,
     point::{self, Point},
     request::JsonBody,
@@ -92,7 +93,9 @@ async fn rewritten(
     target: Bytes,
     gone: &DeleteSet,
 ) -> ApiResult<Json<VersionRestored>> {
-    let kind = described(ports, user, room).await?.kind;
+    let document = described(ports, user, room).await?;
+    check_not_in_bin(&document)?;
+    let kind = document.kind;
     let current = ports.rooms.current_text(room).await?;
     let blocks = ports.writers.unused(ports.rooms.reader(), room, &current.text).await?;
     let request = RestoreRequest {
@@ -108,26 +111,9 @@ async fn rewritten(
         let both = both.map_err(|error| ApiError::internal("an edit that undoes others", &error))?;
         update = both.encode().into();
     }
-    let changed = edited(ports, room, user, update).await?;
+    let changed = apply(ports, room, user, update).await?;
     let version = ports.rooms.reader().document_version(room).await?;
     Ok(Json(VersionRestored { version, changed }))
-}
-
-/// Applies the edit. False if it changes nothing.
-async fn edited(ports: &DocumentPorts, room: &RoomId, user: &UserId, update: Bytes) -> ApiResult<bool> {
-    let edit = Edit {
-        user: user.to_owned(),
-        session: ConnectionId::REQUEST,
-        update,
-    };
-    match ports.rooms.edit(room, edit).await? {
-        EditOutcome::Journaled => Ok(true),
-        EditOutcome::NothingNew => Ok(false),
-        // It was made from the text of a moment ago, which the text still contains, under a client id of its own.
-        EditOutcome::Missing { .. } | EditOutcome::Partly(_) => {
-            Err(ApiError::unavailable("The document has changed. Try again."))
-        }
-    }
 }
 
 /// An update of this server or of a render worker.

@@ -7,6 +7,8 @@
 )]
 #![allow(unreachable_pub, reason = "the modules of a test are all of its crate")]
 
+#[path = "documents/copies.rs"]
+mod copies;
 #[path = "documents/edits.rs"]
 mod edits;
 #[path = "documents/listing.rs"]

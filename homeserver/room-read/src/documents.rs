@@ -33,6 +33,22 @@ impl Reader {
         Ok(self.documents(vec![(room.to_owned(), role)]).await?.pop())
     }
 
+    /// The document that a user's request created, and the hash of what was requested, if the user is still in it.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn created_by(&self, user: &UserId, key: &str) -> Result<Option<(OwnedRoomId, String)>, Unavailable> {
+        let rows = self.store.scan_all(DOCUMENTS_OF.under(&(user,))).await?;
+        let rooms = rows.iter().map(|((_, room), _)| (room,));
+        let documents = self.store.get_many(&DOCUMENTS, rooms).await?;
+        let found = rows.iter().zip(documents).find_map(|(((_, room), _), document)| {
+            let document = document.filter(|document| document.owner == *user)?;
+            let (_, body) = document.request.filter(|(made, _)| made == key)?;
+            Some((room.clone(), body))
+        });
+        Ok(found)
+    }
+
     async fn documents(&self, rows: Vec<(OwnedRoomId, String)>) -> Result<Vec<Document>, Unavailable> {
         let rooms = || rows.iter().map(|(room, _)| (room,));
         let (documents, changes, versions) = try_join!(
@@ -67,5 +83,8 @@ fn read(
         role: role.ok_or_else(|| unknown("role"))?,
         created_at: row.created_at,
         last_modified: change.map_or(row.created_at, |change| change.at),
+        in_bin_since: row.in_bin_since,
+        template: row.template,
+        unread: None,
     })
 }

@@ -23,7 +23,7 @@ use weft_store::{
 };
 use weft_wire::{
     Role,
-    document::{DocumentContent, DocumentKind},
+    document::{BinContent, DocumentContent, DocumentKind, RequestContent, TemplateContent},
     event_types,
 };
 
@@ -117,6 +117,13 @@ fn document(state: &StateView, create: &Pdu) -> DocumentRow {
         .and_then(|pdu| pdu.content_as::<Name>().ok());
     let content = state.get(event_types::DOCUMENT, "");
     let content = content.and_then(|pdu| pdu.content_as::<DocumentContent>().ok());
+    let bin = state.get(event_types::BIN, "");
+    let bin = bin.filter(|pdu| pdu.content_as::<BinContent>().is_ok_and(|bin| bin.in_bin));
+    let template = state.get(event_types::TEMPLATE, "");
+    let template = template.and_then(|pdu| pdu.content_as::<TemplateContent>().ok());
+    let request = state.get(event_types::REQUEST, "");
+    let request = request.filter(|pdu| pdu.sender() == create.sender());
+    let request = request.and_then(|pdu| pdu.content_as::<RequestContent>().ok());
     DocumentRow {
         title: title.map(|title| title.name).unwrap_or_default(),
         kind: content
@@ -125,5 +132,8 @@ fn document(state: &StateView, create: &Pdu) -> DocumentRow {
             .to_owned(),
         owner: create.sender().to_owned(),
         created_at: create.origin_server_ts().get().into(),
+        in_bin_since: bin.map(|pdu| pdu.origin_server_ts().get().into()),
+        template: template.unwrap_or_default().template,
+        request: request.map(|request| (request.key, request.body)),
     }
 }

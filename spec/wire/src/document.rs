@@ -85,6 +85,32 @@ pub struct VersionContent {
     pub description: Option<String>,
 }
 
+/// Content of the `dev.weft.bin` state event, state key empty. The document is in the bin since the event's `origin_server_ts`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BinContent {
+    /// The document is in the bin.
+    #[serde(default)]
+    pub in_bin: bool,
+}
+
+/// Content of the `dev.weft.template` state event, state key empty.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateContent {
+    /// The document is a template.
+    #[serde(default)]
+    pub template: bool,
+}
+
+/// Content of the `dev.weft.request` state event, state key empty: by which request the creator's server created the document,
+/// so that a repetition of the request creates none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestContent {
+    /// SHA-256 of the creator and the key of the request, unpadded URL-safe base64.
+    pub key: String,
+    /// SHA-256 of what was requested, unpadded URL-safe base64.
+    pub body: String,
+}
+
 /// Content of `m.room.power_levels` for a new document, without the `users` map.
 ///
 /// `dev.weft.update` requires an editor's level, so that every server in the room, Weft or not, rejects a viewer's edit.
@@ -108,6 +134,8 @@ pub fn power_levels() -> serde_json::Value {
             event_types::RESOLUTION: commenter,
             event_types::WITNESS: Role::Viewer.power(),
             event_types::DOCUMENT: owner,
+            event_types::BIN: owner,
+            event_types::TEMPLATE: manager,
             "m.room.message": commenter,
             "m.reaction": commenter,
             "m.room.name": manager,

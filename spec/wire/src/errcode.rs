@@ -17,5 +17,7 @@ pub const UNKNOWN_VERSION: &str = "DEV_WEFT_UNKNOWN_VERSION";
 pub const SERVER_UNREACHABLE: &str = "DEV_WEFT_SERVER_UNREACHABLE";
 /// The document can't be rendered on this server. HTTP 422.
 pub const NOT_RENDERED: &str = "DEV_WEFT_NOT_RENDERED";
+/// The document is in the bin; `inBinSince` tells since when. HTTP 409.
+pub const IN_BIN: &str = "DEV_WEFT_IN_BIN";
 /// The room is not a document. HTTP 404.
 pub const NOT_A_DOCUMENT: &str = "DEV_WEFT_NOT_A_DOCUMENT";

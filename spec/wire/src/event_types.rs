@@ -17,6 +17,12 @@ pub const SUGGESTION: &str = "dev.weft.suggestion";
 pub const RESOLUTION: &str = "dev.weft.resolution";
 /// Message event: a server confirms all ancestors of the event. Content: [`crate::witness::WitnessContent`].
 pub const WITNESS: &str = "dev.weft.witness";
+/// State event, state key empty: whether the document is in the bin. Content: [`crate::document::BinContent`].
+pub const BIN: &str = "dev.weft.bin";
+/// State event, state key empty: whether the document is a template. Content: [`crate::document::TemplateContent`].
+pub const TEMPLATE: &str = "dev.weft.template";
+/// State event, state key empty: the request that created the document. Content: [`crate::document::RequestContent`].
+pub const REQUEST: &str = "dev.weft.request";
 /// Field in the content of [`UPDATE`] and [`WITNESS`]: the updates that stand among rivals ([`crate::witness::stands`]).
 pub const STANDS: &str = "dev.weft.stands";
 /// Message events of a document that timelines omit unless the request's filter names the type.

@@ -451,6 +451,8 @@ pub const UNREACHABLE_FOR_STRANGERS_SECONDS: u64 = 30;
 pub const MAX_CLIENT_REQUEST_BYTES: usize = 1024 * 1024;
 /// Documents in one page of `GET /documents`.
 pub const MAX_DOCUMENTS_PER_PAGE: usize = 500;
+/// Documents in one page with numbers of unread events: each is counted from up to [`MAX_UNREAD_EVENTS`] events.
+pub const MAX_UNREAD_DOCUMENTS_PER_PAGE: usize = 100;
 /// Entries in one page of a document's history: a screen shows some twenty.
 pub const MAX_HISTORY_ENTRIES: usize = 200;
 /// Events that are read for one page of a document's history: some 2 MB on disk. A longer session is cut in two.

@@ -6,7 +6,7 @@ mod comments;
 mod history;
 
 pub use comments::{
-    Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage, UnreadOf,
+    Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage,
 };
 pub use history::{
     ActiveDay, Activity, Attribution, Blame, BlamedRun, DocumentDiff, DocumentDiffRun, History, HistoryEdit,
@@ -63,6 +63,53 @@ pub struct Document {
     pub created_at: u64,
     /// `origin_server_ts` of the newest event, except `dev.weft.witness`.
     pub last_modified: u64,
+    /// Since when the document is in the bin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_bin_since: Option<u64>,
+    /// The document is a template.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub template: bool,
+    /// What the caller has not read; only if the list was requested with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unread: Option<UnreadMarks>,
+}
+
+/// Events of a document or a thread that the caller has not read, as in Matrix' `unread_notifications`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadMarks {
+    /// Messages and comments that notify.
+    pub notifications: u64,
+    /// Those of them that mention the caller.
+    pub highlights: u64,
+}
+
+/// `POST /documents/{id}/duplicate`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct DuplicateDocument {
+    /// The title of the copy; that of the document if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
+
+/// Answer to [`DuplicateDocument`], 201.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Duplicated {
+    /// The copy.
+    pub doc_id: OwnedRoomId,
+    /// `origin_server_ts` of its create event.
+    pub created_at: u64,
+    /// Its version.
+    pub version: u64,
+}
+
+/// Answer to `DELETE /documents/{id}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deleted {
+    /// The document is in the bin since then; absent if the caller has left it instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_bin_since: Option<u64>,
 }
 
 /// An open invitation of the caller.

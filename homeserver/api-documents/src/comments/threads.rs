@@ -20,7 +20,7 @@ use weft_wire::{
     event_types,
     limits::MAX_THREAD_EVENTS,
     resolution::{Outcome, Resolution, standing},
-    rest::{Comment, CommentRange, ThreadMessage, UnreadOf},
+    rest::{Comment, CommentRange, ThreadMessage, UnreadMarks},
 };
 
 use super::visible_event;
@@ -261,7 +261,7 @@ impl<'a> Reading<'a> {
     /// The comment with its place.
     pub(super) fn comment(&self, root: Root, place: Option<Located>) -> Comment {
         let unread = self.unread.threads.get(root.pdu.event_id().as_str());
-        let unread = unread.map_or_else(UnreadOf::default, |count| UnreadOf {
+        let unread = unread.map_or_else(UnreadMarks::default, |count| UnreadMarks {
             notifications: count.notifications,
             highlights: count.highlights,
         });

@@ -23,6 +23,8 @@ use weft_wire::limits::{MAX_EDIT_WRITERS, TEXT_READ_WAIT_SECONDS};
 pub struct Writers {
     /// A writer that is lost costs one more client id.
     of: Cache<(OwnedRoomId, OwnedUserId), Arc<Mutex<Writer>>>,
+    /// Users who create documents by requests with a key.
+    creating: Cache<OwnedUserId, Arc<Mutex<()>>>,
     random: fn() -> u64,
 }
 
@@ -51,6 +53,7 @@ impl Writers {
     pub fn new(random: fn() -> u64) -> Self {
         Self {
             of: Cache::new(MAX_EDIT_WRITERS),
+            creating: Cache::new(MAX_EDIT_WRITERS),
             random,
         }
     }
@@ -63,6 +66,17 @@ impl Writers {
         let writer = self.of.get_with((room.to_owned(), user.to_owned()), Arc::default);
         let turn = timeout(Duration::from_secs(TEXT_READ_WAIT_SECONDS), writer.lock_owned()).await;
         turn.map_err(|_| ApiError::unavailable("Your earlier edits of this document are not finished. Try again."))
+    }
+
+    /// The turn of a user's request that creates a document. Such requests of one user wait here for one another, because a
+    /// repetition has to find what the first one creates.
+    ///
+    /// # Errors
+    /// When the user's earlier requests take too long.
+    pub(crate) async fn creating(&self, user: &UserId) -> ApiResult<OwnedMutexGuard<()>> {
+        let turn = self.creating.get_with(user.to_owned(), Arc::default);
+        let turn = timeout(Duration::from_secs(TEXT_READ_WAIT_SECONDS), turn.lock_owned()).await;
+        turn.map_err(|_| ApiError::unavailable("Your earlier requests are not finished. Try again."))
     }
 
     /// A client id that nobody has used in this document.

@@ -51,7 +51,7 @@ crate::tables! {
     DOCUMENTS_OF: (OwnedUserId, OwnedRoomId) => String, User, Derived, 0x0211,
         "Local user, document that the user has joined: the user's role. What changes with the text is in DOCUMENT_CHANGES, so that an edit writes one row and not one for each member.";
     DOCUMENTS: (OwnedRoomId,) => DocumentRow, Room, Derived, 0x0212,
-        "What lists show of a document, without the state: title, kind, owner, time of creation.";
+        "What lists show of a document, without the state: title, kind, owner, time of creation, bin, template, the request that created it.";
     DOCUMENT_CHANGES: (OwnedRoomId,) => DocumentChange, Room, Derived, 0x0213,
         "The newest visible event of a document that is not a witness event.";
     EDIT_REQUESTS: (OwnedRoomId, String) => EditRequestRow, Room, Ground, 0x0218,
@@ -268,6 +268,15 @@ pub struct DocumentRow {
     pub owner: OwnedUserId,
     /// The time of the create event, in milliseconds since 1970.
     pub created_at: u64,
+    /// Since when the document is in the bin, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_bin_since: Option<u64>,
+    /// The document is a template.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub template: bool,
+    /// Key and body of the request that created it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<(String, String)>,
 }
 
 /// The newest change of a document.

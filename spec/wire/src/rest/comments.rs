@@ -4,6 +4,8 @@ use ruma::{OwnedEventId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::UnreadMarks;
+
 /// Where a comment is, in the text of now: the fields of an edit's place, with positions.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -20,15 +22,6 @@ pub struct CommentRange {
     /// The block in which the range ends, if it is another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_in: Option<Value>,
-}
-
-/// Unread events of a thread.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnreadOf {
-    /// Events that notify.
-    pub notifications: u64,
-    /// Mentions among them.
-    pub highlights: u64,
 }
 
 /// A message of a thread.
@@ -89,7 +82,7 @@ pub struct Comment {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_reply: Option<ThreadMessage>,
     /// What the caller has not read of the thread.
-    pub unread: UnreadOf,
+    pub unread: UnreadMarks,
 }
 
 /// `GET /documents/{id}/comments`.
