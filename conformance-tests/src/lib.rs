@@ -7,6 +7,7 @@ pub mod attacks;
 pub mod authority;
 pub mod client;
 pub mod editors;
+pub mod event_stream;
 pub mod external;
 pub mod lines;
 pub mod link;

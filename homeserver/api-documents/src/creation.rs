@@ -165,7 +165,7 @@ pub(super) async fn apply(ports: &DocumentPorts, room: &RoomId, user: &UserId, u
         update,
     };
     match ports.rooms.edit(room, edit).await? {
-        EditOutcome::Journaled => Ok(true),
+        EditOutcome::Journaled | EditOutcome::NearlyFull(_) => Ok(true),
         EditOutcome::NothingNew => Ok(false),
         EditOutcome::Partly(partly) if !partly.refused.is_empty() => {
             Err(super::failures::refused_content(&partly.refused))

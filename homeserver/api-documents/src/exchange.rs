@@ -65,7 +65,7 @@ pub(super) async fn update(
         update,
     };
     let partly = match ports.rooms.edit(&room, edit).await? {
-        EditOutcome::Journaled | EditOutcome::NothingNew => None,
+        EditOutcome::Journaled | EditOutcome::NearlyFull(_) | EditOutcome::NothingNew => None,
         EditOutcome::Missing { server_vector } => return Err(missing(&server_vector)),
         EditOutcome::Partly(partly) => Some(partly),
     };

@@ -18,7 +18,7 @@ use weft_convergence::admission::{Owners, Past};
 use weft_crdt::{
     Admission, Bounds, ClientId, Document, Refusal, Refused, StateVector, Update, admit_within, take_live,
 };
-use weft_room_api::{EditRefusal, RefusedEdit, RoomError, Unavailable};
+use weft_room_api::{EditRefusal, Fill, RefusedEdit, RoomError, Unavailable};
 use weft_room_read::{Reader, damaged, vector_row};
 use weft_store::{
     Batch,
@@ -337,6 +337,14 @@ impl OpenText {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version.seq
+    }
+
+    /// How full the document is.
+    pub fn fill(&self) -> Result<Fill, Unavailable> {
+        Ok(Fill {
+            bytes: self.text.get()?.byte_len(),
+            clients: self.owners.count(),
+        })
     }
 
     /// Whether so much is pending that a seal can't wait for a pause.

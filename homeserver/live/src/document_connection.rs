@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 use weft_accounts::Session;
 use weft_fanout::{Change, Joined, RoomSubscription};
-use weft_room_api::{ConnectionId, Edit, EditOutcome, EditRefusal, Partly, RoomError};
+use weft_room_api::{ConnectionId, Edit, EditOutcome, EditRefusal, Fill, Partly, RoomError};
 use weft_wire::{
     limits::MAX_AWARENESS_PER_SECOND,
     live::{
@@ -136,6 +136,8 @@ pub(super) struct DocumentConnection {
     backoff: Step1Backoff,
     /// Notices sent: the client's copy contains other users' edits, and (second) its own edits depend on them.
     notified: (bool, bool),
+    /// The client knows that the document is nearly full.
+    warned: bool,
     /// A state vector that the client certainly has. A client that was too slow is updated from here.
     served: Bytes,
     /// Awareness entries that are not sent yet.
@@ -174,6 +176,7 @@ impl DocumentConnection {
             unacknowledged: 0,
             backoff: Step1Backoff::default(),
             notified: (false, false),
+            warned: false,
             served: Bytes::from_static(&[0]),
             cursors: Cursors::default(),
             announced: false,
@@ -410,6 +413,10 @@ impl DocumentConnection {
         } = committed;
         let missing = match outcome {
             Ok(EditOutcome::Journaled | EditOutcome::NothingNew) => false,
+            Ok(EditOutcome::NearlyFull(fill)) => {
+                self.warn_nearly_full(fill).await?;
+                false
+            }
             Ok(EditOutcome::Missing { .. }) => true,
             Ok(EditOutcome::Partly(partly)) => self.partly_accepted(partly).await?,
             Err(error) if is_about_one_edit(&error) && self.edits.split() => return Ok(()),
@@ -455,6 +462,14 @@ impl DocumentConnection {
             self.send(self.encoder.notice(&notice)).await?;
         }
         Ok(missing)
+    }
+
+    /// Warns once a connection.
+    async fn warn_nearly_full(&mut self, fill: Fill) -> Result<(), End> {
+        if std::mem::replace(&mut self.warned, true) {
+            return Ok(());
+        }
+        self.send(self.encoder.notice(&refusals::nearly_full(fill))).await
     }
 
     async fn acknowledge(&mut self, count: usize, outcome: Result<(), &str>) -> Result<(), End> {

@@ -1,8 +1,11 @@
 //! Notices for users about the parts of their edits that were not accepted, by the rules of `spec/docs/admission.md`.
 
 use ruma::OwnedUserId;
-use weft_room_api::{LimitExceeded, RefusedContent, RefusedEdit};
-use weft_wire::live::notice::{Notice, RefusedBlock};
+use weft_room_api::{Fill, LimitExceeded, RefusedContent, RefusedEdit};
+use weft_wire::{
+    limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES},
+    live::notice::{Notice, RefusedBlock},
+};
 
 /// Content that was replaced by a deletion: one notice for each rule.
 pub(super) fn of_content(refused: &[RefusedContent]) -> Vec<Notice> {
@@ -54,6 +57,16 @@ pub(super) fn of_reader(refused: &RefusedEdit) -> Notice {
     Notice::refused("read_only", reason)
         .of_blocks(refused.inserted.iter().copied())
         .of_deletions(refused.deleted.iter().copied())
+}
+
+/// The document is nearly full.
+pub(super) fn nearly_full(fill: Fill) -> Notice {
+    Notice::NearlyFull {
+        bytes: fill.bytes,
+        max_bytes: MAX_DOCUMENT_BYTES,
+        clients: fill.clients,
+        max_clients: MAX_CLIENTS_PER_DOCUMENT,
+    }
 }
 
 /// A refused update.

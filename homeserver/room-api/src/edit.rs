@@ -6,6 +6,7 @@ use bytes::Bytes;
 use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
 use weft_crdt::{Document, Refused, StateHash};
+use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, NEARLY_FULL_PERCENT};
 
 use crate::{ConnectionId, event_forms::TextForm};
 
@@ -25,6 +26,8 @@ pub struct Edit {
 pub enum EditOutcome {
     /// It is on disk.
     Journaled,
+    /// It is on disk, and the document is nearly full.
+    NearlyFull(Fill),
     /// All of it was already on disk.
     NothingNew,
     /// It depends on blocks that the server does not have: the client must send what is missing from this state vector.
@@ -34,6 +37,24 @@ pub enum EditOutcome {
     },
     /// A part of it, or all that the user may contribute, is on disk; another part was not applied.
     Partly(Partly),
+}
+
+/// How full a document is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fill {
+    /// Bytes of the text with its deleted parts; at most `MAX_DOCUMENT_BYTES`.
+    pub bytes: usize,
+    /// Different client ids; at most `MAX_CLIENTS_PER_DOCUMENT`.
+    pub clients: usize,
+}
+
+impl Fill {
+    /// Whether one of them is above `NEARLY_FULL_PERCENT` of its limit.
+    #[must_use]
+    pub fn is_nearly_full(self) -> bool {
+        let nearly = |used: usize, limit: usize| used > limit / 100 * NEARLY_FULL_PERCENT;
+        nearly(self.bytes, MAX_DOCUMENT_BYTES) || nearly(self.clients, MAX_CLIENTS_PER_DOCUMENT)
+    }
 }
 
 /// The part of an edit that was not applied as sent.

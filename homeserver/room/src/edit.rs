@@ -225,7 +225,12 @@ impl Worker {
         #[cfg(debug_assertions)]
         fail::fail_point!("room::edit_journaled");
         let (is_full, version) = (document.is_full(), document.version());
-        let outcome = outcome(document, EditOutcome::Journaled);
+        let fill = document.fill()?;
+        let journaled = match fill.is_nearly_full() {
+            true => EditOutcome::NearlyFull(fill),
+            false => EditOutcome::Journaled,
+        };
+        let outcome = outcome(document, journaled);
         commit.edits.push(LiveEdit {
             update,
             author: user,

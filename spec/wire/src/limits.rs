@@ -108,6 +108,10 @@ pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
 /// Different Yjs client ids in one document. Each permanently costs about six bytes in every state vector (T110).
 pub const MAX_CLIENTS_PER_DOCUMENT: usize = 65_536;
 
+/// Per cent of [`MAX_DOCUMENT_BYTES`] or [`MAX_CLIENTS_PER_DOCUMENT`] above which editors are told that the document is nearly
+/// full: enough is left to finish a thought and to begin another document.
+pub const NEARLY_FULL_PERCENT: usize = 90;
+
 /// Pending (acknowledged, not yet sealed) edits of one room before sealing is forced, so that a restart replays little.
 pub const MAX_JOURNAL_ENTRIES: usize = 4_096;
 

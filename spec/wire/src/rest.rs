@@ -5,9 +5,7 @@
 mod comments;
 mod history;
 
-pub use comments::{
-    Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage,
-};
+pub use comments::{Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage};
 pub use history::{
     ActiveDay, Activity, Attribution, Blame, BlamedRun, DocumentDiff, DocumentDiffRun, History, HistoryEdit,
     HistoryEntry, NameVersion, NamedVersion, RestoreVersion, RollBack, VersionRestored, WorkSession,

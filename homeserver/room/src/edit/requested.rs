@@ -77,7 +77,7 @@ impl Worker {
             .take_edit(by, EditUpdate::Received(update), Extent::Whole, commit)
             .await?;
         Ok(match outcome {
-            EditOutcome::Journaled | EditOutcome::NothingNew => {
+            EditOutcome::Journaled | EditOutcome::NearlyFull(_) | EditOutcome::NothingNew => {
                 let version = self.version_now().await?;
                 if let Some(key) = key {
                     self.keep_answer(key, version, commit).await?;

@@ -11,7 +11,10 @@ use weft_store::{
     tables::documents::{JOURNAL, JOURNALED_ROOMS},
 };
 use weft_testkit::{Editor, text_of};
-use weft_wire::Role;
+use weft_wire::{
+    Role,
+    limits::{MAX_CLIENTS_PER_DOCUMENT, NEARLY_FULL_PERCENT},
+};
 
 use crate::harness::{Server, alice, bob, user};
 
@@ -305,4 +308,57 @@ async fn an_idle_room_is_unloaded_and_loaded_again() {
     assert!(server.rooms.open(ruma::room_id!("!none:alpha.test")).await.is_err());
     tokio::time::sleep(Duration::from_millis(10)).await;
     assert_eq!(server.rooms.active(), 1);
+}
+
+/// An update in which each of these clients writes one letter.
+fn letters_of(clients: std::ops::Range<u64>) -> Vec<u8> {
+    let number = |out: &mut Vec<u8>, mut value: u64| {
+        while value > 127 {
+            out.push(0x80 | u8::try_from(value & 127).unwrap());
+            value >>= 7;
+        }
+        out.push(u8::try_from(value).unwrap());
+    };
+    let mut update = Vec::new();
+    number(&mut update, clients.end - clients.start);
+    for client in clients {
+        number(&mut update, 1);
+        number(&mut update, client);
+        update.extend([0, 4, 1, 1, b't', 1, b'a']);
+    }
+    update.push(0);
+    update
+}
+
+#[tokio::test(start_paused = true)]
+async fn editors_are_told_that_a_document_is_nearly_full_before_it_is() {
+    let server = Server::new().await;
+    let room = server.document().await;
+    let limit = MAX_CLIENTS_PER_DOCUMENT as u64;
+    let nearly = limit / 100 * NEARLY_FULL_PERCENT as u64;
+    let mut first = 1;
+    let mut warned = None;
+    while first <= limit {
+        let end = (first + 4_096).min(limit + 1);
+        let outcome = server.edit(&room, &alice(), letters_of(first..end)).await.unwrap();
+        let clients = end - 1;
+        match outcome {
+            EditOutcome::Journaled => assert!(clients <= nearly, "{clients}"),
+            EditOutcome::NearlyFull(fill) => {
+                assert!(
+                    clients > nearly && fill.clients as u64 == clients,
+                    "{clients}: {fill:?}"
+                );
+                warned = Some(clients);
+            }
+            other => panic!("{other:?}"),
+        }
+        first = end;
+    }
+    assert!(warned.is_some());
+    let above = server.edit(&room, &alice(), letters_of(limit + 1..limit + 2)).await;
+    assert!(
+        matches!(above, Err(RoomError::Edit(EditRefusal::TooManyClients(_)))),
+        "{above:?}"
+    );
 }

@@ -380,7 +380,7 @@ impl World {
         let edit = self.edit_of(who, update);
         let outcome = self.servers[who].rooms.edit(&self.room, edit).await;
         match outcome {
-            Ok(EditOutcome::Journaled | EditOutcome::NothingNew) => Ok(()),
+            Ok(EditOutcome::Journaled | EditOutcome::NearlyFull(_) | EditOutcome::NothingNew) => Ok(()),
             Ok(EditOutcome::Missing { .. } | EditOutcome::Partly(_)) => {
                 self.editors[who] = None;
                 Err("builds on unknown updates".into())

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::limits::MAX_NOTICE_BLOCKS;
 
-/// Edits that were not taken, or only in part.
+/// What a client is told about its edits.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum Notice {
-    /// Content was refused.
+    /// Edits were not taken, or only in part.
     #[serde(rename = "dev.weft.refused")]
     Refused {
         /// The name of the rule in `spec/docs/admission.md`.
@@ -30,6 +30,18 @@ pub enum Notice {
         /// Whether the user's own edits build on those edits, wait for them and are not saved.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         unsaved: bool,
+    },
+    /// The edit is saved, and the document is above `NEARLY_FULL_PERCENT` of a limit. Edits above the limits are refused.
+    #[serde(rename = "dev.weft.nearly_full", rename_all = "camelCase")]
+    NearlyFull {
+        /// Bytes of the text with its deleted parts.
+        bytes: usize,
+        /// Their limit.
+        max_bytes: usize,
+        /// Different client ids.
+        clients: usize,
+        /// Their limit.
+        max_clients: usize,
     },
 }
 
@@ -61,25 +73,28 @@ impl Notice {
     /// Names the refused content; at most [`MAX_NOTICE_BLOCKS`] pieces.
     #[must_use]
     pub fn of_blocks(mut self, named: impl IntoIterator<Item = RefusedBlock>) -> Self {
-        let Self::Refused { blocks, .. } = &mut self;
-        *blocks = named.into_iter().take(MAX_NOTICE_BLOCKS).collect();
+        if let Self::Refused { blocks, .. } = &mut self {
+            *blocks = named.into_iter().take(MAX_NOTICE_BLOCKS).collect();
+        }
         self
     }
 
     /// Names the content that would have been deleted; at most [`MAX_NOTICE_BLOCKS`] pieces.
     #[must_use]
     pub fn of_deletions(mut self, named: impl IntoIterator<Item = RefusedBlock>) -> Self {
-        let Self::Refused { deleted, .. } = &mut self;
-        *deleted = named.into_iter().take(MAX_NOTICE_BLOCKS).collect();
+        if let Self::Refused { deleted, .. } = &mut self {
+            *deleted = named.into_iter().take(MAX_NOTICE_BLOCKS).collect();
+        }
         self
     }
 
     /// Adds the users whose edits were left out, and whether the sender's own edits wait for them.
     #[must_use]
     pub fn of_users(mut self, named: Vec<OwnedUserId>, waiting: bool) -> Self {
-        let Self::Refused { users, unsaved, .. } = &mut self;
-        *users = named;
-        *unsaved = waiting;
+        if let Self::Refused { users, unsaved, .. } = &mut self {
+            *users = named;
+            *unsaved = waiting;
+        }
         self
     }
 
@@ -108,8 +123,7 @@ mod tests {
             length: 2,
         };
         let many = notice.clone().of_blocks(std::iter::repeat_n(block, 1_000));
-        let Notice::Refused { blocks, .. } = &many;
-        assert_eq!(blocks.len(), MAX_NOTICE_BLOCKS);
+        assert!(matches!(&many, Notice::Refused { blocks, .. } if blocks.len() == MAX_NOTICE_BLOCKS));
         let user: OwnedUserId = "@a:alpha.example".try_into().unwrap();
         let json = notice.of_users(vec![user], true).to_json();
         assert!(
@@ -117,5 +131,15 @@ mod tests {
             "{json}"
         );
         assert_eq!(serde_json::from_str::<Notice>(&many.to_json()).unwrap(), many);
+        let full = Notice::NearlyFull {
+            bytes: 9,
+            max_bytes: 10,
+            clients: 1,
+            max_clients: 2,
+        };
+        assert_eq!(
+            full.to_json(),
+            r#"{"type":"dev.weft.nearly_full","bytes":9,"maxBytes":10,"clients":1,"maxClients":2}"#
+        );
     }
 }
