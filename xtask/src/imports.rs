@@ -123,7 +123,11 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         "weft-accounts",
         &["weft-wire", "weft-store", "weft-budget", "weft-clock"],
     ),
-    ("homeserver/media", "weft-media", &["weft-wire", "weft-store"]),
+    (
+        "homeserver/media",
+        "weft-media",
+        &["weft-wire", "weft-store", "weft-budget", "weft-clock", "weft-jobs"],
+    ),
     ("homeserver/render", "weft-render", &["weft-wire"]),
     (
         "homeserver/render-worker",
@@ -145,6 +149,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-store",
             "weft-fanout",
             "weft-accounts",
+            "weft-media",
             "weft-federation",
             "weft-budget",
             "weft-room-read",
@@ -245,6 +250,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-fanout",
             "weft-accounts",
             "weft-media",
+            "weft-jobs",
             "weft-render",
             "weft-render-worker",
             "weft-gateway",

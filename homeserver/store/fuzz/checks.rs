@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::{
     Table,
     key::{AsKey, Key},
-    tables::{accounts, documents, federation, jobs, meta, receipts, rooms},
+    tables::{accounts, documents, federation, jobs, media, meta, receipts, rooms},
     value::Value,
 };
 
@@ -47,6 +47,7 @@ fn every_table(bytes: &Bytes) -> impl AsRef<[&'static str]> {
         accounts: USERS DEVICES ACCESS_TOKENS REFRESH_TOKENS PROFILES ACCOUNT_DATA FILTERS ACCOUNT_DATA_STREAM
             ACCOUNT_DATA_USAGE;
         jobs: JOBS DUE_JOBS;
+        media: MEDIA MEDIA_OF_USER MEDIA_USAGE MEDIA_TOTAL MEDIA_IDS MEDIA_THUMBNAILS REMOTE_MEDIA;
         receipts: RECEIPTS RECEIPT_STREAM RECEIPT_THREADS;
     )
 }

@@ -40,6 +40,7 @@ static GROUPS: &[&[TableInfo]] = &[
     tables::accounts::TABLES,
     tables::receipts::TABLES,
     tables::jobs::TABLES,
+    tables::media::TABLES,
 ];
 
 /// All tables.
@@ -137,6 +138,7 @@ mod tests {
             (0x04, tables::accounts::TABLES),
             (0x05, tables::receipts::TABLES),
             (0x06, tables::jobs::TABLES),
+            (0x07, tables::media::TABLES),
         ];
         for (group, tables) in groups {
             assert!(tables.iter().all(|table| table.tag >> 8 == group));

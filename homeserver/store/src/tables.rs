@@ -6,6 +6,7 @@ pub mod accounts;
 pub mod documents;
 pub mod federation;
 pub mod jobs;
+pub mod media;
 pub mod meta;
 pub mod receipts;
 pub mod rooms;

@@ -583,3 +583,64 @@ pub const MAX_COMMENTS_PER_PAGE: usize = 100;
 pub const MAX_THREAD_EVENTS: usize = 500;
 /// Users whom a message mentions: each is searched for in the rules of its readers.
 pub const MAX_MENTIONS: usize = 100;
+// --- Media ------------------------------------------------------------------------------------------------------------
+
+/// Bytes of one uploaded file: photographs and short videos. (`[media] max_upload_bytes`)
+pub const MAX_UPLOAD_BYTES: u64 = 100 * 1024 * 1024;
+/// Bytes of all files of one user. (`[media] bytes_per_user`)
+pub const MEDIA_BYTES_PER_USER: u64 = 10 * 1024 * 1024 * 1024;
+/// Bytes of the files of all users; a file with several owners counts once. (`[media] bytes`)
+pub const MEDIA_BYTES: u64 = 200 * 1024 * 1024 * 1024;
+/// Files of one user: each is three rows, some 600 bytes.
+pub const MAX_MEDIA_PER_USER: u64 = 100_000;
+/// Files of a user in one page of their list.
+pub const MAX_MEDIA_PER_PAGE: usize = 500;
+/// Bytes of a file name: file systems have no longer ones.
+pub const MAX_MEDIA_NAME_BYTES: usize = 255;
+/// Bytes of a media type: the longest registered ones have 90.
+pub const MAX_MEDIA_TYPE_BYTES: usize = 127;
+/// Bytes of a media id, ours and those of other servers: file systems have no longer names, and servers use up to 64.
+pub const MAX_MEDIA_ID_BYTES: usize = 255;
+/// Uploads of one user at one time: a page that uploads several files at once.
+pub const MAX_UPLOADS_PER_USER: u64 = 8;
+/// Uploads of all users at one time: each has an open file.
+pub const MAX_UPLOADS: u64 = 256;
+/// Media ids of one user that wait for their upload: the files of one message.
+pub const MAX_WAITING_MEDIA_PER_USER: usize = 32;
+/// Milliseconds after which a media id that waits for its upload expires, as the Matrix specification recommends.
+pub const WAITING_MEDIA_MS: u64 = 24 * 60 * 60 * 1_000;
+/// Milliseconds that a download waits for an upload, if the client states no other time (Matrix specification, `timeout_ms`).
+pub const MEDIA_WAIT_MS: u64 = 20_000;
+/// The longest such time.
+pub const MAX_MEDIA_WAIT_MS: u64 = 60_000;
+/// Bytes of a file that are read at once for a download: large enough for a disk, and the memory of a download.
+pub const MEDIA_CHUNK_BYTES: u64 = 256 * 1024;
+/// Bytes of a part of a file in a request to an object store: the smallest part that S3 allows is 5 MiB.
+pub const MEDIA_PART_BYTES: u64 = 8 * 1024 * 1024;
+/// Bytes of a file that are read at once from an object store, and that a download is charged with: each request takes some
+/// milliseconds, and the part is in memory until the reader has taken it.
+pub const MEDIA_READ_BYTES: u64 = 2 * 1024 * 1024;
+/// Bytes of the cached files of other servers, beyond which the least recently read ones are removed. (`[media] cache_bytes`)
+pub const MEDIA_CACHE_BYTES: u64 = 10 * 1024 * 1024 * 1024;
+/// Days after which a cached file that nobody read is removed. (`[media] cache_days`)
+pub const MEDIA_CACHE_DAYS: u64 = 30;
+/// Cached files, so that a run of the job that removes some reads at most this number of rows (some 60 MB).
+pub const MAX_CACHED_MEDIA: u64 = 200_000;
+/// Downloads from one other server at one time: a slow server must not use up those from others.
+pub const MAX_MEDIA_FETCHES_PER_SERVER: u64 = 8;
+/// Downloads from all other servers at one time.
+pub const MAX_MEDIA_FETCHES: u64 = 64;
+/// Seconds until another server has begun to answer a request for a file.
+pub const MEDIA_FETCH_ANSWER_SECONDS: u64 = 30;
+/// Seconds until a file of another server must be complete: 100 MiB over a slow connection.
+pub const MEDIA_FETCH_SECONDS: u64 = 600;
+/// Bytes of the headers and of the JSON of a multipart answer with a file.
+pub const MAX_MULTIPART_HEAD_BYTES: u64 = 64 * 1024;
+/// Bytes of an image of which a thumbnail is made.
+pub const MAX_THUMBNAIL_SOURCE_BYTES: u64 = 24 * 1024 * 1024;
+/// Pixels of an image of which a thumbnail is made (T77): with four bytes each, a third of [`RENDER_MEMORY_BYTES`].
+pub const MAX_THUMBNAIL_PIXELS: u64 = 40_000_000;
+/// Bytes that a decoder may allocate.
+pub const MAX_THUMBNAIL_DECODER_BYTES: u64 = 256 * 1024 * 1024;
+/// Bytes of images in memory that wait for a thumbnail or are being made one: two of the largest, and a dozen photographs.
+pub const MAX_THUMBNAIL_BYTES: u64 = 64 * 1024 * 1024;
