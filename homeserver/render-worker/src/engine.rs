@@ -1,4 +1,4 @@
-//! What a worker does with a document: load, render, edit, compare. The only modules that use yrs.
+//! What a worker does with a document: load, render, edit, compare (the only modules that use yrs); and with an image.
 //!
 //! Panics are expected and caught by the session. Recursion over a document has a limit of depth.
 
@@ -15,6 +15,7 @@ mod normal;
 mod plain;
 mod render;
 mod rewrite;
+mod thumbnail;
 
 use bytes::Bytes;
 use weft_render::protocol::{Answer, Frame, PARTS, Task};
@@ -27,6 +28,8 @@ pub(crate) enum EngineError {
     NotRendered(NotRendered),
     /// A change can't be made.
     Refused { change: usize, error: PlaceError },
+    /// The image has too many pixels.
+    ImageTooLarge,
 }
 
 impl From<NotRendered> for EngineError {
@@ -40,6 +43,7 @@ impl From<EngineError> for Answer {
         match error {
             EngineError::NotRendered(reason) => Self::NotRendered { reason },
             EngineError::Refused { change, error } => Self::Refused { change, error },
+            EngineError::ImageTooLarge => Self::ImageTooLarge,
         }
     }
 }
@@ -73,6 +77,7 @@ pub(crate) fn perform(request: Frame<Task>) -> (Answer, Parts) {
         ),
         Task::Diff { kind } => diff::diff(kind, &first, &second),
         Task::Apply { kind, client } => rewrite::apply(kind, client, &first, &second),
+        Task::Thumbnail { width, height, crop } => thumbnail::thumbnail(&first, (width, height), crop),
         Task::Restore { kind, client } => rewrite::restore(kind, client, &first, &second),
         Task::Anchor { kind, target, unit } => anchors::anchor(kind, &target, unit, &first),
         Task::Locate { kind, anchors, unit } => anchors::locate(kind, &anchors, unit, &first),

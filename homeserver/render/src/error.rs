@@ -39,6 +39,9 @@ pub enum RenderError {
         /// The limit.
         limit: usize,
     },
+    /// The image has too many pixels.
+    #[error("the image has too many pixels")]
+    ImageTooLarge,
     /// A change of an edit can't be made: the request is wrong.
     #[error("change {change}: {error}")]
     Refused {

@@ -20,6 +20,5 @@ pub use figures::PoolFigures;
 pub use pool::{Pool, PoolConfig};
 pub use renderer::Renderer;
 pub use task::{
-    AnchorRequest, Applied, ApplyRequest, Conflict, ConflictKind, DiffRequest, DiffRun, Difference, EditRequest,
-    Edited, Format, LocateRequest, Located, Path, RenderRequest, Rendered, RestoreRequest, RunKind, Target, TextHash,
+    AnchorRequest, Applied, ApplyRequest, Conflict, ConflictKind, DiffRequest, DiffRun, Difference, EditRequest, Edited, Format, ImageFormat, LocateRequest, Located, Path, Reduced, RenderRequest, Rendered, RestoreRequest, RunKind, Target, TextHash, ThumbnailRequest,
 };

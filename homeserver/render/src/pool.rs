@@ -23,8 +23,7 @@ use crate::figures::{Counters, PoolFigures, count, value};
 use crate::protocol::{Answer, Frame, PARTS, Task};
 use crate::renderer::Renderer;
 use crate::task::{
-    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, LocateRequest, Located,
-    RenderRequest, Rendered, RestoreRequest,
+    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, LocateRequest, Located, Reduced, RenderRequest, Rendered, RestoreRequest, ThumbnailRequest,
 };
 use documents::Documents;
 use process::{Process, ProcessError};
@@ -134,6 +133,25 @@ impl Pool {
             not_rendered: value(&counters.not_rendered),
             died: value(&counters.died),
             timed_out: value(&counters.timed_out),
+        }
+    }
+
+    /// Makes a thumbnail. `name` names the image: pauses after failures are per image.
+    ///
+    /// # Errors
+    /// The image can't be decoded within the limits, or no worker is free.
+    pub async fn thumbnail(&self, name: &str, request: ThumbnailRequest) -> Result<Reduced, RenderError> {
+        let ThumbnailRequest {
+            image,
+            width,
+            height,
+            crop,
+        } = request;
+        let task = Task::Thumbnail { width, height, crop };
+        let reply = self.run(name, task, [image, Bytes::new(), Bytes::new()]).await?;
+        match (reply.header, reply.parts) {
+            (Answer::Reduced { format }, [image, ..]) => Ok(Reduced { image, format }),
+            _ => Err(invalid()),
         }
     }
 
@@ -284,6 +302,7 @@ fn checked(reply: Frame<Answer>) -> Result<Frame<Answer>, Failure> {
             bytes,
             limit: limits::MAX_RENDERED_BYTES,
         })),
+        Answer::ImageTooLarge => Err(Failure::Request(RenderError::ImageTooLarge)),
         Answer::Refused { change, error } => Err(Failure::Request(RenderError::Refused { change, error })),
         _ => Ok(reply),
     }

@@ -15,7 +15,7 @@ use weft_wire::limits::{MAX_RENDER_HEADER_BYTES, MAX_RENDER_STATE_BYTES, MAX_REN
 
 use crate::change::{Change, PlaceError, Unit};
 use crate::error::NotRendered;
-use crate::task::{Conflict, Format, Located, Target, TextHash};
+use crate::task::{Conflict, Format, ImageFormat, Located, Target, TextHash};
 
 /// Parts of one frame. A part that is not used is empty: an update never is.
 pub const PARTS: usize = 3;
@@ -92,6 +92,15 @@ pub enum Task {
         /// How positions are counted.
         unit: Unit,
     },
+    /// Part 0: an image.
+    Thumbnail {
+        /// Greatest width, pixels.
+        width: u32,
+        /// Greatest height, pixels.
+        height: u32,
+        /// The size is filled, and what exceeds it is cut off.
+        crop: bool,
+    },
 }
 
 /// The header of an answer.
@@ -134,6 +143,13 @@ pub enum Answer {
         /// The places of the anchors, in their order.
         places: Vec<Located>,
     },
+    /// Part 0: the thumbnail.
+    Reduced {
+        /// Its format.
+        format: ImageFormat,
+    },
+    /// The image has too many pixels, or needs too much memory.
+    ImageTooLarge,
     /// A change can't be made.
     Refused {
         /// The index of the change.

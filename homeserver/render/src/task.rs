@@ -298,3 +298,36 @@ pub enum Located {
     /// Nothing is left of it, or the document does not have it yet.
     Gone,
 }
+
+/// Makes a thumbnail of an image.
+#[derive(Debug, Clone)]
+pub struct ThumbnailRequest {
+    /// A PNG, JPEG, GIF or WebP image.
+    pub image: Bytes,
+    /// Greatest width, pixels.
+    pub width: u32,
+    /// Greatest height, pixels.
+    pub height: u32,
+    /// The size is filled, and what exceeds it is cut off; otherwise the whole image fits into the size. An image that is smaller
+    /// is not enlarged.
+    pub crop: bool,
+}
+
+/// A thumbnail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reduced {
+    /// The image.
+    pub image: Bytes,
+    /// Its format.
+    pub format: ImageFormat,
+}
+
+/// The format of a thumbnail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageFormat {
+    /// Of images with transparent parts.
+    Png,
+    /// Of others.
+    Jpeg,
+}

@@ -16,7 +16,7 @@ impl From<RenderError> for ApiError {
             RenderError::Busy { retry_after } => Self::overloaded(message, retry_after),
             RenderError::TimedOut { .. } => not_rendered(message, Duration::ZERO),
             RenderError::NotRendered { retry_after, .. } => not_rendered(message, retry_after),
-            RenderError::TooLarge { .. } => Self::too_large(message),
+            RenderError::TooLarge { .. } | RenderError::ImageTooLarge => Self::too_large(message),
             RenderError::Refused { change, error } => Self::invalid_param(message)
                 .with("change", json!(change))
                 .with("detail", json!(error)),
