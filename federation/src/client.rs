@@ -227,6 +227,11 @@ impl Bounds {
         time: Some(Duration::from_secs(60)),
         ..Self::SHORT
     };
+    /// A file, which is passed on while it is received; its size is limited by the receiver.
+    pub(crate) const MEDIA: Self = Self {
+        time: Some(Duration::from_secs(limits::MEDIA_FETCH_SECONDS)),
+        ..Self::SHORT
+    };
     /// Keys are small, and an incoming request waits for them.
     pub(crate) const KEYS: Self = Self {
         bytes: limits::MAX_KEY_RESPONSE_BYTES,
@@ -346,6 +351,20 @@ impl Client {
         bounds: Bounds,
     ) -> Result<Answer, CallError> {
         let connection = self.connect(server).await?;
+        let request = self.signed_get(server, &connection, path_and_query)?;
+        let (response, charge) = self.send(server, &connection, request, bounds).await?;
+        Ok(Answer {
+            body: response.into_body(),
+            _charge: charge,
+        })
+    }
+
+    fn signed_get(
+        &self,
+        server: &ServerName,
+        connection: &Connection,
+        path_and_query: &str,
+    ) -> Result<Request<Vec<u8>>, CallError> {
         let uri = format!("{}{path_and_query}", base_url(&connection.destination));
         let mut request = Request::get(uri)
             .body(Vec::new())
@@ -354,11 +373,33 @@ impl Client {
         let input = XMatrixSigningInput::new(signer.server_name().to_owned(), server.to_owned(), signer.key_pair());
         <ServerSignatures as ruma::api::auth_scheme::AuthScheme>::add_authentication(&mut request, input)
             .map_err(|error| CallError::Request(error.to_string()))?;
-        let (response, charge) = self.send(server, &connection, request, bounds).await?;
-        Ok(Answer {
-            body: response.into_body(),
-            _charge: charge,
+        Ok(request)
+    }
+
+    /// As [`Client::get_signed`] for a file: the body is not read. An error answer is.
+    pub(crate) async fn open_signed(
+        &self,
+        server: &ServerName,
+        path_and_query: &str,
+        bounds: Bounds,
+    ) -> Result<reqwest::Response, CallError> {
+        let connection = self.connect(server).await?;
+        let request = self.signed_get(server, &connection, path_and_query)?;
+        let response = self.execute(server, &connection, request, bounds).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        // It has an error status, so this is an error.
+        self.take(server, response, Bounds::SHORT).await?;
+        Err(CallError::BadAnswer {
+            server: server.to_owned(),
+            reason: "an error without a status".to_owned(),
         })
+    }
+
+    /// Discovery, for URLs that other servers name.
+    pub(crate) fn resolver(&self) -> &Resolver {
+        &self.inner.resolver
     }
 
     /// An unsigned request: for keys, which are needed before any signature can be checked.
@@ -433,14 +474,26 @@ impl Client {
             .build()
     }
 
-    #[tracing::instrument(name = "federation_request", level = "debug", skip_all, fields(%server, method = %request.method(), traceparent = tracing::field::Empty))]
     async fn send(
+        &self,
+        server: &ServerName,
+        connection: &Connection,
+        request: Request<Vec<u8>>,
+        bounds: Bounds,
+    ) -> Result<(Response<Bytes>, Charge), CallError> {
+        let response = self.execute(server, connection, request, bounds).await?;
+        self.take(server, response, bounds).await
+    }
+
+    /// Sends a request; the body of the response is not read.
+    #[tracing::instrument(name = "federation_request", level = "debug", skip_all, fields(%server, method = %request.method(), traceparent = tracing::field::Empty))]
+    async fn execute(
         &self,
         server: &ServerName,
         connection: &Connection,
         mut request: Request<Vec<u8>>,
         bounds: Bounds,
-    ) -> Result<(Response<Bytes>, Charge), CallError> {
+    ) -> Result<reqwest::Response, CallError> {
         let host = header::HeaderValue::from_str(&connection.destination.host_header)
             .map_err(|error| CallError::Request(error.to_string()))?;
         request.headers_mut().insert(header::HOST, host);
@@ -466,14 +519,13 @@ impl Client {
                 "the path is changed by URL parsing, so its signature would be wrong".to_owned(),
             ));
         }
-        let response = connection.http.execute(request).await.map_err(|error| {
+        connection.http.execute(request).await.map_err(|error| {
             self.inner.resolver.invalidate(server);
             CallError::Unreachable {
                 server: server.to_owned(),
                 reason: describe(&error),
             }
-        })?;
-        self.take(server, response, bounds).await
+        })
     }
 
     async fn take(

@@ -126,6 +126,13 @@ impl Resolver {
         Ok(found)
     }
 
+    /// Requests a URL that another server named, from addresses that the deny-list allows.
+    pub(crate) async fn get_public(&self, url: &reqwest::Url) -> Result<reqwest::Response, String> {
+        self.well_known
+            .get(url, Duration::from_secs(limits::MEDIA_FETCH_SECONDS))
+            .await
+    }
+
     /// Removes the cached addresses: a connection to them failed.
     pub fn invalidate(&self, server: &ServerName) {
         self.destinations.invalidate(server);

@@ -19,6 +19,7 @@ pub mod fuzz_checks;
 pub mod handshake;
 pub mod inbound;
 mod key_ring;
+mod media;
 pub mod outbox;
 mod outgoing;
 mod parallel;
@@ -38,6 +39,7 @@ pub use discovery::{Destination, DiscoveryError, Names, Resolver, Srv, SystemNam
 pub use document::SnapshotError;
 pub use events::{EventsError, RemoteEvents, RemoteStateIds};
 pub use key_ring::{KeyRing, KeyRingError};
+pub use media::RemoteContent;
 pub use outgoing::{Initiator, Outgoing, OutgoingLimits};
 pub use remote_keys::{KeyCache, KeyCacheError, KeysBusy, NoKeyCache, RemoteKeys};
 pub use signed_keys::{SignedKeysError, StoredKey, StoredKeys};

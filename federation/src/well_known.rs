@@ -84,7 +84,7 @@ impl Fetcher {
     }
 
     async fn hop(&self, url: &Url) -> Result<Hop, String> {
-        let response = self.get(url).await?;
+        let response = self.get(url, TIMEOUT).await?;
         let status = response.status();
         if status.is_redirection() {
             let location = response
@@ -116,7 +116,8 @@ impl Fetcher {
         Ok(Hop::Done(WellKnown { server, keep }))
     }
 
-    async fn get(&self, url: &Url) -> Result<reqwest::Response, String> {
+    /// Requests a URL from addresses that the deny-list allows; a redirect is returned. `time` includes the body.
+    pub(crate) async fn get(&self, url: &Url, time: Duration) -> Result<reqwest::Response, String> {
         let host = url.host_str().ok_or("no host")?;
         let port = url.port_or_known_default().ok_or("no port")?;
         let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -139,7 +140,8 @@ impl Fetcher {
             .no_proxy()
             .http1_only()
             .https_only(true)
-            .timeout(TIMEOUT)
+            .connect_timeout(TIMEOUT)
+            .timeout(time)
             .build()
             .map_err(|error| error.to_string())?;
         client
