@@ -162,6 +162,48 @@ impl Client {
         Ok(headers.iter().fold(request, add).send().await?)
     }
 
+    /// Sends a request with further headers and a body of bytes or a stream; returns the response of any status.
+    ///
+    /// # Errors
+    /// When the server can't be reached.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<reqwest::Body>,
+    ) -> Result<reqwest::Response> {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        let request = request.bearer_auth(&self.token).body(body);
+        let add = |request: reqwest::RequestBuilder, (name, value): &(&str, &str)| request.header(*name, *value);
+        Ok(headers.iter().fold(request, add).send().await?)
+    }
+
+    /// Uploads a file; returns the server name and the media id of its `mxc` URI, with a slash.
+    ///
+    /// # Errors
+    /// When the status is not a success.
+    pub async fn upload(&self, name: &str, content_type: &str, bytes: Vec<u8>) -> Result<String> {
+        let path = format!("/_matrix/media/v3/upload?filename={}", segment(name));
+        let answer = self
+            .send(Method::POST, &path, &[("content-type", content_type)], bytes)
+            .await?;
+        let answer: Value = answer.error_for_status()?.json().await?;
+        let uri = answer.get("content_uri").and_then(Value::as_str);
+        let file = uri.and_then(|uri| uri.strip_prefix("mxc://"));
+        Ok(file.context("no content_uri")?.to_owned())
+    }
+
+    /// Requests a file, or something else about it: `what` is `download` or `thumbnail`, `file` what [`Client::upload`]
+    /// returned, perhaps with a query.
+    ///
+    /// # Errors
+    /// When the server can't be reached.
+    pub async fn file(&self, what: &str, file: &str, headers: &[(&str, &str)]) -> Result<reqwest::Response> {
+        let path = format!("/_matrix/client/v1/media/{what}/{file}");
+        self.send(Method::GET, &path, headers, Vec::new()).await
+    }
+
     /// GET; returns the body of a successful response.
     ///
     /// # Errors

@@ -143,7 +143,9 @@ fn status(part: &str, code: &str) -> Option<u16> {
         "UNPROCESSABLE_ENTITY" => 422,
         "TOO_MANY_REQUESTS" => 429,
         "INTERNAL_SERVER_ERROR" => 500,
+        "RANGE_NOT_SATISFIABLE" => 416,
         "BAD_GATEWAY" => 502,
+        "GATEWAY_TIMEOUT" => 504,
         "SERVICE_UNAVAILABLE" => 503,
         _ => return None,
     })

@@ -12,16 +12,7 @@ use weft_conformance_tests::{
 use crate::pair::Pair;
 
 /// Method and path; `ROOM` and `USER` are replaced. Each is answered with 404 and `M_UNRECOGNIZED`.
-const NOT_SERVED: [(&str, &str); 21] = [
-    ("POST", "/_matrix/media/v3/upload"),
-    ("POST", "/_matrix/media/v1/create"),
-    ("GET", "/_matrix/media/v3/config"),
-    ("GET", "/_matrix/client/v1/media/config"),
-    ("GET", "/_matrix/client/v1/media/download/example.org/picture"),
-    (
-        "GET",
-        "/_matrix/client/v1/media/thumbnail/example.org/picture?width=32&height=32",
-    ),
+const NOT_SERVED: [(&str, &str); 15] = [
     ("GET", "/_matrix/client/v1/media/preview_url?url=https://example.org"),
     ("POST", "/_matrix/client/v3/rooms/ROOM/upgrade"),
     ("GET", "/_matrix/client/v1/rooms/ROOM/hierarchy"),

@@ -25,6 +25,7 @@ mod join;
 mod keys;
 mod leave;
 pub(crate) mod login;
+mod media;
 mod members;
 mod membership_check;
 mod messages;
@@ -60,6 +61,7 @@ use weft_http::{
     ratelimit::UserLimiter,
 };
 use weft_http::{ignored, membership_lock::MembershipLocks, public_rooms::PublicRooms};
+use weft_media::Media;
 use weft_room::Rooms;
 use weft_room_api::Clock;
 use weft_room_read::Reader;
@@ -73,6 +75,8 @@ pub use settings::{ClientSettings, Registration};
 pub struct ClientPorts {
     /// Accounts and access tokens.
     pub accounts: Accounts,
+    /// Uploaded files.
+    pub media: Media,
     /// Commands and reads.
     pub rooms: Rooms,
     /// Positions of the store that `accounts` and `rooms` use.
@@ -101,6 +105,7 @@ pub struct ClientPorts {
 #[derive(Clone, FromRef)]
 struct Ports {
     accounts: Accounts,
+    media: Media,
     rooms: Rooms,
     reader: Reader,
     positions: LanePositions,
@@ -132,6 +137,7 @@ fn state(ports: ClientPorts) -> Ports {
             ports.settings.shared_secret.clone(),
         )),
         accounts: ports.accounts,
+        media: ports.media,
         rooms: ports.rooms,
         positions: ports.positions,
         fanout: ports.fanout,
@@ -174,6 +180,7 @@ fn people() -> Router<Ports> {
         .merge(keys::routes())
         .merge(push_rules::routes())
         .merge(presence::routes())
+        .merge(media::routes())
 }
 
 fn rooms() -> Router<Ports> {

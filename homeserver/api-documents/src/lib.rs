@@ -22,6 +22,7 @@ mod failures;
 mod history;
 mod list;
 mod listing;
+mod media;
 mod members;
 mod point;
 mod presence;
@@ -52,6 +53,7 @@ use weft_http::{
     membership_lock::MembershipLocks,
     ratelimit::{self, UserLimiter},
 };
+use weft_media::Media;
 use weft_render::Renderer;
 use weft_room::Rooms;
 
@@ -80,6 +82,8 @@ pub struct DocumentPorts {
     pub rooms: Rooms,
     /// Access tokens and profiles.
     pub accounts: Accounts,
+    /// Uploaded files.
+    pub media: Media,
     /// Invitations, including those over federation.
     pub invitations: Arc<dyn Invitations>,
     /// Request rate limits.
@@ -144,6 +148,7 @@ pub fn router(ports: DocumentPorts) -> Router {
         .merge(comments::routes())
         .merge(bin::routes())
         .merge(duplicate::routes())
+        .merge(media::routes())
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(ratelimit::add_headers))
         .layer(weft_http::cors::layer())

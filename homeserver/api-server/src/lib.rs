@@ -10,6 +10,7 @@ mod event;
 mod event_auth;
 mod invite;
 mod keys;
+mod media;
 mod membership;
 mod missing_events;
 mod profile;
@@ -39,6 +40,7 @@ use weft_federation::{
     inbound::{InboundHandler, Transactions},
     outbox::Sender,
 };
+use weft_media::Media;
 use weft_room::Rooms;
 use weft_room_read::Reader;
 
@@ -55,6 +57,8 @@ pub struct ServerPorts {
     pub rooms: Rooms,
     /// Profiles and the existence of users.
     pub accounts: Accounts,
+    /// Uploaded files.
+    pub media: Media,
     /// The signing keys of this server, to publish.
     pub key_ring: Arc<KeyRing>,
     /// The keys of other servers, for checking signatures and as a notary.
@@ -107,6 +111,8 @@ pub fn router(ports: ServerPorts) -> Router {
         .endpoint::<api::event::get_missing_events::v1::Request, _, _>(missing_events::missing_events)
         .endpoint::<api::query::get_profile_information::v1::Request, _, _>(profile::profile)
         .endpoint::<api::query::get_room_information::v1::Request, _, _>(query_directory::alias)
+        .endpoint::<api::authenticated_media::get_content::v1::Request, _, _>(media::download)
+        .endpoint::<api::authenticated_media::get_content_thumbnail::v1::Request, _, _>(media::thumbnail)
         .endpoint::<api::directory::get_public_rooms::v1::Request, _, _>(public_rooms::all)
         .endpoint::<api::directory::get_public_rooms_filtered::v1::Request, _, _>(public_rooms::filtered)
         .route("/_weft/federation/v1/document/{room_id}", get(document::document))

@@ -10,6 +10,7 @@ mod federation;
 mod limits;
 mod listen;
 mod log;
+mod media;
 mod problem;
 mod registration;
 mod source;
@@ -29,6 +30,7 @@ pub(crate) use federation::Federation;
 pub(crate) use limits::Limits;
 pub(crate) use listen::{Area, Listener, Tls};
 pub(crate) use log::Log;
+pub(crate) use media::Media;
 pub(crate) use problem::{Invalid, Problem};
 pub(crate) use registration::{Mode as RegistrationMode, Registration};
 pub(crate) use storage::Storage;
@@ -59,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) documents: Documents,
     /// How long it is recorded who read which document.
     pub(crate) access_log: AccessLog,
+    /// Uploaded files.
+    pub(crate) media: Media,
     /// The layout of a new store.
     pub(crate) storage: Storage,
     /// Limits per user, per server and in total.
@@ -116,6 +120,7 @@ fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) 
     let federation = federation::read(root.section("federation"));
     let documents = documents::read(root.section("documents"));
     let access_log = access_log::read(root.section("access_log"));
+    let media = media::read(root.section("media"));
     let storage = storage::read(root.section("storage"));
     let limits = limits::read(root.section("limits"));
     let well_known = well_known::read(root.section("well_known"));
@@ -132,6 +137,7 @@ fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) 
             federation,
             documents,
             access_log,
+            media,
             storage,
             limits,
             well_known,

@@ -72,6 +72,9 @@ pub(crate) enum ServeError {
     /// The server's signing keys are damaged or can't be generated.
     #[error("the signing keys in {path}: {reason}", path = path.display())]
     Keys { path: PathBuf, reason: String },
+    /// Uploaded files can't be stored.
+    #[error("media: {reason}")]
+    Media { reason: String },
     /// The federation client can't be set up.
     #[error("federation: {reason}")]
     Federation { reason: String },

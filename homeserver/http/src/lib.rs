@@ -9,6 +9,7 @@ pub mod conditional;
 pub mod cors;
 pub mod errors;
 pub mod ignored;
+pub mod files;
 pub mod membership_lock;
 pub mod public_rooms;
 pub mod ratelimit;

@@ -68,11 +68,17 @@ pub async fn read_body(body: Body, limit: usize) -> ApiResult<Bytes> {
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
             Err(ApiError::too_large(format!("The body exceeds {limit} bytes.")))
         }
-        Err(error) => Err(match body_error(error.as_ref()) {
-            Some(BodyError::TooSlow) => ApiError::request_timeout(),
-            Some(BodyError::Exhausted(exhausted)) => exhausted.into(),
-            None => ApiError::not_json("The body ended early."),
-        }),
+        Err(error) => Err(unread(error.as_ref())),
+    }
+}
+
+/// The answer to a request whose body could not be read.
+#[must_use]
+pub fn unread(error: &(dyn std::error::Error + 'static)) -> ApiError {
+    match body_error(error) {
+        Some(BodyError::TooSlow) => ApiError::request_timeout(),
+        Some(BodyError::Exhausted(exhausted)) => exhausted.into(),
+        None => ApiError::not_json("The body ended early."),
     }
 }
 

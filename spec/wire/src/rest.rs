@@ -4,12 +4,14 @@
 
 mod comments;
 mod history;
+mod media;
 
 pub use comments::{Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage};
 pub use history::{
     ActiveDay, Activity, Attribution, Blame, BlamedRun, DocumentDiff, DocumentDiffRun, History, HistoryEdit,
     HistoryEntry, NameVersion, NamedVersion, RestoreVersion, RollBack, VersionRestored, WorkSession,
 };
+pub use media::{MediaFile, MediaList, MediaUsage};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId, presence::PresenceState};
 use serde::{Deserialize, Serialize};

@@ -69,6 +69,31 @@ enabled = true
 # Days after which a file is deleted.
 keep_days = 90
 
+[media]
+# Bytes of one uploaded file; the same limit applies to a file of another server.
+max_upload_bytes = 104857600
+# Bytes of all files of one user, and of the files of all users (the same file of several users counts once).
+bytes_per_user = 10737418240
+bytes = 214748364800
+# Types of files that users may upload: ["image/*", "application/pdf"]. Empty: all.
+allowed_types = []
+# The cache of other servers' files: bytes, and days after which a file that nobody read is removed.
+cache_bytes = 10737418240
+cache_days = 30
+
+# Files are stored in the directory media of data_dir, or in a bucket of an S3 service. Moving from one to the other means
+# copying the files: their names are the same.
+[media.s3]
+# The URL of the service, without the bucket. Empty: no S3.
+endpoint = ""
+bucket = ""
+region = "us-east-1"
+access_key_id = ""
+# Better set by the environment variable WEFT_MEDIA_S3_SECRET_ACCESS_KEY.
+secret_access_key = ""
+# What the names of all objects begin with.
+prefix = ""
+
 [storage]
 # The number of lanes of a new store, 1 to 256: the parts that several processes will be able to divide among them. It can never
 # change once the store exists, and each lane makes sync tokens longer. Without this setting a new store has one.

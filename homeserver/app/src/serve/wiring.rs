@@ -33,6 +33,8 @@ use weft_gateway::server::ServerPorts;
 use weft_gateway::text_reads::TextReads;
 use weft_gateway::traffic::Traffic;
 use weft_gateway::{client, documents, live, server, web};
+use weft_jobs::Scheduler;
+use weft_media::{Blobs, FolderBlobs, Media, MediaPorts, S3Blobs};
 use weft_render::{Pool, PoolConfig};
 use weft_room::{RoomConfig, Rooms};
 use weft_room_api::{ChangeBus as _, Incarnation, Interest, LocalBus};
@@ -43,8 +45,8 @@ use weft_telemetry::{MeteredTransport, Metrics, PeerCalls, TracedRouter, current
 use super::{ServeError, housekeeping, storage};
 use crate::access_log::{self, FileAccessLog};
 use crate::adapters::{
-    CachedKeys, FederationEdus, FederationPeers, KeyRingIdentity, RemoteRooms, RoomInboundHandler, RoomInvitations,
-    RoomMembershipView, StoredKeyCache, StoredOutbox, wake_sender,
+    CachedKeys, FederationEdus, FederationMedia, FederationPeers, KeyRingIdentity, RemoteRooms, RoomInboundHandler,
+    RoomInvitations, RoomMembershipView, StoredKeyCache, StoredOutbox, WorkerThumbnails, wake_sender,
 };
 use crate::config::{self, Area, Config, RegistrationMode};
 
@@ -68,7 +70,17 @@ pub(super) struct Parts {
     store: Store,
     budgets: Arc<Budgets>,
     renderer: Pool,
+    media_jobs: Scheduler,
     readiness: Readiness,
+}
+
+/// The services that several APIs share.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    rooms: &'a Rooms,
+    accounts: &'a Accounts,
+    limiter: &'a UserLimiter,
+    media: &'a Media,
 }
 
 /// The services for other servers.
@@ -146,8 +158,15 @@ impl Parts {
         }
         let limiter = limiter(config);
         let renderer = renderer();
+        let (media, media_jobs) = media(config, store, &federation_services, &budgets).await?;
         let services = document_services(config, &federation_services, &budgets)?;
-        let client = client_ports(config, store, &federation_services, &local, &rooms, &accounts, &limiter);
+        let shared = Shared {
+            rooms: &rooms,
+            accounts: &accounts,
+            limiter: &limiter,
+            media: &media,
+        };
+        let client = client_ports(config, store, &federation_services, &local, &shared);
         let operator = operator_router(client.clone());
         let areas = areas(
             config,
@@ -171,6 +190,7 @@ impl Parts {
             store: store.clone(),
             budgets,
             renderer,
+            media_jobs,
             readiness: Readiness::new(store.clone()),
         })
     }
@@ -213,6 +233,7 @@ impl Parts {
     /// Signs pending edits, waits up to [`LAST_DELIVERY`] for their delivery to other servers, closes the store.
     pub(super) async fn stop(mut self) {
         self.rooms.stop().await;
+        self.media_jobs.stop(LAST_CHANGES).await;
         // The sender must be woken for the last events before it stops.
         self.bus.close();
         let delivered = async { while self.followers.join_next().await.is_some() {} };
@@ -363,20 +384,51 @@ fn accounts(config: &Config, store: &Store) -> Accounts {
     Accounts::with_limits(store.clone(), config.server_name.clone(), clock, limits)
 }
 
-/// The pool of render workers. Half of the processors are left to the server.
+/// The pool of render workers for documents. Half of the processors are left to the server.
 fn renderer() -> Pool {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    pool(processors.div_ceil(2))
+}
+
+fn pool(workers: usize) -> Pool {
     // The program itself, also after its file was replaced by another version.
     let program = if cfg!(target_os = "linux") {
         "/proc/self/exe".into()
     } else {
         std::env::current_exe().unwrap_or_else(|_| "weft".into())
     };
-    Pool::start(PoolConfig::new(
-        program,
-        vec!["render-worker".to_owned()],
-        processors.div_ceil(2),
-    ))
+    Pool::start(PoolConfig::new(program, vec!["render-worker".to_owned()], workers))
+}
+
+/// Uploaded files. Thumbnails have a pool of one worker of their own, so that images don't delay documents.
+async fn media(
+    config: &Config,
+    store: &Store,
+    federation_services: &FederationServices,
+    budgets: &Budgets,
+) -> Result<(Media, Scheduler), ServeError> {
+    let folder = config.data_dir.join("media");
+    let failed = |reason: String| ServeError::Media { reason };
+    let blobs: Arc<dyn Blobs> = match &config.media.s3 {
+        Some(settings) => Arc::new(S3Blobs::new(settings).map_err(|error| failed(error.to_string()))?),
+        None => Arc::new(FolderBlobs::open(&folder).map_err(|error| failed(error.to_string()))?),
+    };
+    let media = Media::open(MediaPorts {
+        server_name: config.server_name.clone(),
+        store: store.clone(),
+        blobs,
+        incoming: folder.join("incoming"),
+        clock: Arc::new(weft_room_api::SystemClock),
+        thumbnails: Arc::new(WorkerThumbnails(pool(1))),
+        remote: Arc::new(FederationMedia(federation_services.events.client().clone())),
+        settings: config.media.settings.clone(),
+    });
+    let media = media.map_err(|error| failed(error.to_string()))?;
+    for budget in media.budgets() {
+        budgets.add(budget);
+    }
+    let jobs = media.start_jobs(rand::random).await;
+    Ok((media, jobs.map_err(|error| failed(error.to_string()))?))
 }
 
 fn document_services(
@@ -432,7 +484,7 @@ fn areas(
     client: ClientPorts,
     services: DocumentServices,
 ) -> BTreeMap<Area, Router> {
-    let (accounts, limiter) = (client.accounts.clone(), client.limiter.clone());
+    let (accounts, limiter, media) = (client.accounts.clone(), client.limiter.clone(), client.media.clone());
     let client = client::router(client);
     let invitations = RoomInvitations {
         rooms: rooms.clone(),
@@ -446,6 +498,7 @@ fn areas(
         access,
     } = services;
     let documents = documents::router(DocumentPorts {
+        media: media.clone(),
         rooms: rooms.clone(),
         accounts: accounts.clone(),
         invitations: Arc::new(invitations),
@@ -470,7 +523,7 @@ fn areas(
         limiter: of_sockets,
         event_streams,
     });
-    let federation = server::router(server_ports(config, federation_services, local, rooms, accounts));
+    let federation = server::router(server_ports(config, federation_services, local, rooms, accounts, media));
     BTreeMap::from([
         (Area::Client, client),
         (Area::Documents, documents.merge(live)),
@@ -484,12 +537,17 @@ fn client_ports(
     store: &Store,
     federation_services: &FederationServices,
     local: &LocalServices,
-    rooms: &Rooms,
-    accounts: &Accounts,
-    limiter: &UserLimiter,
+    shared: &Shared<'_>,
 ) -> ClientPorts {
+    let Shared {
+        rooms,
+        accounts,
+        limiter,
+        media,
+    } = *shared;
     ClientPorts {
         accounts: accounts.clone(),
+        media: media.clone(),
         rooms: rooms.clone(),
         positions: store.positions().clone(),
         fanout: local.fanout.clone(),
@@ -524,6 +582,7 @@ fn server_ports(
     local: &LocalServices,
     rooms: &Rooms,
     accounts: Accounts,
+    media: Media,
 ) -> ServerPorts {
     let event_bytes = &federation_services.event_bytes;
     let intake = RoomInboundHandler {
@@ -536,6 +595,7 @@ fn server_ports(
         server_name: config.server_name.clone(),
         rooms: rooms.clone(),
         accounts,
+        media,
         key_ring: Arc::clone(&federation_services.key_ring),
         keys: federation_services.keys.clone(),
         events: federation_services.events.clone(),

@@ -220,7 +220,9 @@ impl World {
             federation_address: None,
         };
         let membership = MembershipLocks::default();
+        let media = weft_media::testing::media(&settings.server_name, store.clone(), Arc::new(SystemClock)).unwrap();
         let documents = documents::router(DocumentPorts {
+            media: media.clone(),
             rooms: rooms.clone(),
             renderer: Arc::new(NoRenderer),
             presence: presence.clone(),
@@ -236,6 +238,7 @@ impl World {
         });
         let router = router(ClientPorts {
             accounts: accounts.clone(),
+            media,
             rooms: rooms.clone(),
             positions: store.positions().clone(),
             fanout: fanout.clone(),

@@ -104,7 +104,9 @@ impl World {
         let TestServer { rooms, accounts, .. } = server.clone();
         let clock = Arc::new(SystemClock);
         let presence = Presence::new(server.name.clone(), server.membership_view(), Arc::new(NoEdus), clock);
+        let media = weft_media::testing::media(&server.name, server.store.clone(), Arc::new(SystemClock)).unwrap();
         let api = router(DocumentPorts {
+            media,
             rooms: rooms.clone(),
             accounts: accounts.clone(),
             invitations: Arc::new(LocalInvitations(rooms.clone())),

@@ -170,7 +170,9 @@ impl World {
         let changes = ObservedBus::new(move |change| {
             let _ = commit.send(Arc::clone(change));
         });
-        let TestServer { rooms, accounts, .. } = TestServer::start(ServerSetup {
+        let TestServer {
+            rooms, accounts, store, ..
+        } = TestServer::start(ServerSetup {
             identity: Arc::new(Name(Arc::clone(&key_ring))),
             changes,
             ..ServerSetup::default()
@@ -187,10 +189,12 @@ impl World {
         let clock = Arc::new(weft_federation::SystemClock);
         let keys = RemoteKeys::new(client.clone(), Arc::new(TestKeys), Vec::new(), clock.clone());
         let events = RemoteEvents::new(client.clone(), keys.clone());
+        let media = weft_media::testing::media(alpha(), store, Arc::new(weft_federation::SystemClock)).unwrap();
         let router = router(ServerPorts {
             server_name: alpha().to_owned(),
             rooms: rooms.clone(),
             accounts,
+            media,
             key_ring,
             keys,
             handshake: Handshake::new(events.clone()),

@@ -101,7 +101,7 @@ impl HttpBody for RequestBody {
             let later = deadline.deadline() + Duration::from_millis(length * 1_000 / MIN_BODY_BYTES_PER_SECOND);
             let latest = Instant::now() + grace();
             deadline.as_mut().reset(later.min(latest));
-            if let Err(exhausted) = this.requester.grow(length) {
+            if let Err(exhausted) = this.requester.grow_by_body(length) {
                 return Poll::Ready(Some(Err(Error::new(BodyError::Exhausted(exhausted)))));
             }
         }

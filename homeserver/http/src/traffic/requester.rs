@@ -1,7 +1,13 @@
 //! The party to which a request is charged: at first the network that it comes from, then the authenticated account or
 //! server. Everything is released when the request and its answer have ended.
 
-use std::{net::Ipv6Addr, sync::Arc};
+use std::{
+    net::Ipv6Addr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use http::Extensions;
 use parking_lot::{Mutex, MutexGuard};
@@ -69,6 +75,8 @@ pub struct Requester {
     connection: Arc<Connection>,
     network: Network,
     state: Mutex<State>,
+    /// The body is passed on while it is received.
+    streams: AtomicBool,
     _request: Activity,
 }
 
@@ -101,6 +109,7 @@ impl Requester {
             connection: Arc::clone(connection),
             network,
             state: Mutex::new(state),
+            streams: AtomicBool::new(false),
             _request: connection.begin_request(),
         }))
     }
@@ -116,6 +125,7 @@ impl Requester {
                 caller: Caller::Stranger,
                 held: Held::Uncounted,
             }),
+            streams: AtomicBool::new(false),
             _request: connection.begin_request(),
             network,
             connection,
@@ -150,6 +160,20 @@ impl Requester {
         let held = self.take(&caller, state.held.amount())?;
         *state = State { caller, held };
         Ok(())
+    }
+
+    /// The handler passes the body on while it receives it, so its bytes are not in memory and not charged. To be called
+    /// before the body is read.
+    pub fn streams_body(&self) {
+        self.streams.store(true, Ordering::Relaxed);
+    }
+
+    /// Charges bytes of the body, unless they are passed on.
+    pub(super) fn grow_by_body(&self, bytes: u64) -> Result<(), Exhausted> {
+        if self.streams.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        self.grow(bytes)
     }
 
     /// Charges more bytes until the request has ended.
