@@ -144,6 +144,7 @@ fn status(part: &str, code: &str) -> Option<u16> {
         "TOO_MANY_REQUESTS" => 429,
         "INTERNAL_SERVER_ERROR" => 500,
         "RANGE_NOT_SATISFIABLE" => 416,
+        "NOT_IMPLEMENTED" => 501,
         "BAD_GATEWAY" => 502,
         "GATEWAY_TIMEOUT" => 504,
         "SERVICE_UNAVAILABLE" => 503,

@@ -24,7 +24,7 @@ use base64::{
 };
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
-use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName, UInt};
+use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName, UInt, UserId};
 use serde::{Deserialize, Serialize};
 use weft_budget::{Budget, KeyedBudget, KeyedShare};
 use weft_crdt::Update;
@@ -43,7 +43,7 @@ use weft_wire::{
 
 use super::{
     DocumentPorts, Read,
-    caller::{Named, open},
+    caller::{Named, Open, open},
     failures::may_not,
 };
 
@@ -108,11 +108,35 @@ pub(super) async fn export(
     let from = asked.from.map(EventId::parse).transpose();
     let from = from.map_err(|_| ApiError::invalid_param("from is an event id."))?;
     let document = open(&ports, &named, &session.user_id).await?;
-    if !document.state.can_send_state(&session.user_id, AUDIT_RIGHT) {
+    let export = begin(&ports, &document, &session.user_id, from).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/jsonl"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "private, no-store"),
+    ];
+    let mut answer = (headers, Body::from_stream(try_unfold(export, Export::part))).into_response();
+    answer.headers_mut().insert(
+        header::CONTENT_DISPOSITION,
+        HeaderValue::from_static("attachment; filename=\"audit.jsonl\""),
+    );
+    Ok(answer)
+}
+
+/// Begins an export for a user who may make it.
+///
+/// # Errors
+/// When the user may not, has too many exports under way, or `from` is unknown.
+pub(super) async fn begin(
+    ports: &DocumentPorts,
+    document: &Open,
+    user: &UserId,
+    from: Option<OwnedEventId>,
+) -> ApiResult<Export> {
+    if !document.state.can_send_state(user, AUDIT_RIGHT) {
         return Err(may_not("export the signed log"));
     }
-    let share = ports.audit.under_way.try_take(&session.user_id, 1)?;
-    ports.access.note(&session.user_id, &document.room, Read::Audit);
+    let share = ports.audit.under_way.try_take(&user.to_owned(), 1)?;
+    ports.access.note(user, &document.room, Read::Audit);
     // Edits that are not signed yet are no part of the log.
     let reader = ports.rooms.reader().clone();
     let log = reader.audit_log(&document.room, from.as_deref()).await?;
@@ -130,9 +154,9 @@ pub(super) async fn export(
     write_line(&mut first, &header).map_err(|error| ApiError::internal("the first line of an export", &error))?;
     let export = Export {
         reader,
-        room: document.room,
+        room: document.room.clone(),
         version,
-        user: session.user_id,
+        user: user.to_owned(),
         keys: Arc::clone(&ports.audit.keys),
         log,
         first: Some(first),
@@ -144,21 +168,11 @@ pub(super) async fn export(
         ends_at: Instant::now() + Duration::from_secs(AUDIT_EXPORT_SECONDS),
         _share: share,
     };
-    let headers = [
-        (header::CONTENT_TYPE, "application/jsonl"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::CACHE_CONTROL, "private, no-store"),
-    ];
-    let mut answer = (headers, Body::from_stream(try_unfold(export, Export::part))).into_response();
-    answer.headers_mut().insert(
-        header::CONTENT_DISPOSITION,
-        HeaderValue::from_static("attachment; filename=\"audit.jsonl\""),
-    );
-    Ok(answer)
+    Ok(export)
 }
 
 /// An export under way.
-struct Export {
+pub(super) struct Export {
     reader: Reader,
     room: OwnedRoomId,
     version: RoomVersion,
@@ -179,7 +193,7 @@ struct Export {
 
 impl Export {
     /// The next bytes of the answer, and the export after them.
-    async fn part(mut self) -> io::Result<Option<(Bytes, Self)>> {
+    pub(super) async fn part(mut self) -> io::Result<Option<(Bytes, Self)>> {
         if self.is_done {
             return Ok(None);
         }

@@ -249,7 +249,7 @@ fn size_of(step: &Step) -> (u64, u64) {
     (inserted.sum(), deleted.sum())
 }
 
-fn version_of(event: &Pdu) -> Option<NamedVersion> {
+pub(super) fn version_of(event: &Pdu) -> Option<NamedVersion> {
     if event.kind() != event_types::VERSION || event.state_key().is_some() {
         return None;
     }

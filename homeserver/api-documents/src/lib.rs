@@ -18,8 +18,10 @@ mod difference;
 mod duplicate;
 mod edit;
 mod exchange;
+mod export;
 mod failures;
 mod history;
+mod import;
 mod list;
 mod listing;
 mod media;
@@ -54,7 +56,7 @@ use weft_http::{
     ratelimit::{self, UserLimiter},
 };
 use weft_media::Media;
-use weft_render::Renderer;
+use weft_render::{Office, Renderer};
 use weft_room::Rooms;
 
 pub use access::{AccessLog, NoAccessLog, Read};
@@ -92,6 +94,8 @@ pub struct DocumentPorts {
     pub membership: MembershipLocks,
     /// Render workers.
     pub renderer: Arc<dyn Renderer>,
+    /// Converter of office files.
+    pub office: Arc<dyn Office>,
     /// Who is online.
     pub presence: Presence,
     /// Numbers of unread events, shared with the client-server API.
@@ -149,6 +153,8 @@ pub fn router(ports: DocumentPorts) -> Router {
         .merge(bin::routes())
         .merge(duplicate::routes())
         .merge(media::routes())
+        .merge(export::routes())
+        .merge(import::routes())
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(ratelimit::add_headers))
         .layer(weft_http::cors::layer())

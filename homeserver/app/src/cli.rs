@@ -40,6 +40,12 @@ pub(crate) enum Command {
     /// Render documents in a sandbox, as a child process of `weft serve`.
     #[command(hide = true)]
     RenderWorker,
+    /// Convert an office file, as a child process of `weft serve`.
+    #[command(hide = true)]
+    ConvertWorker {
+        /// `docx-to-html` or `html-to-docx`.
+        direction: String,
+    },
 }
 
 /// The path of the configuration.

@@ -32,6 +32,9 @@ fn main() -> ExitCode {
     if matches!(cli.command, Command::RenderWorker) {
         return weft_render_worker::main();
     }
+    if let Command::ConvertWorker { direction } = &cli.command {
+        return weft_render_worker::convert(direction);
+    }
     if let Command::Verify(arguments) = &cli.command {
         return verify_command::run(arguments);
     }
@@ -49,7 +52,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         // They have their own exit codes.
-        Command::RenderWorker | Command::Verify(_) => Ok(()),
+        Command::RenderWorker | Command::ConvertWorker { .. } | Command::Verify(_) => Ok(()),
         Command::Mcp(arguments) => Ok(mcp_command::run(&arguments)?),
         Command::Serve(arguments) => Ok(serve::run(&arguments)?),
         Command::Config(ConfigCommand::New(arguments)) => config_command::new(&arguments),

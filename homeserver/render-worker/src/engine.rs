@@ -8,6 +8,7 @@ mod compare;
 mod diff;
 mod edit;
 mod html;
+mod import;
 mod load;
 mod markdown;
 mod node;
@@ -78,6 +79,7 @@ pub(crate) fn perform(request: Frame<Task>) -> (Answer, Parts) {
         Task::Diff { kind } => diff::diff(kind, &first, &second),
         Task::Apply { kind, client } => rewrite::apply(kind, client, &first, &second),
         Task::Thumbnail { width, height, crop } => thumbnail::thumbnail(&first, (width, height), crop),
+        Task::Import { kind, source, client } => import::import(kind, source, client, &first, &second),
         Task::Restore { kind, client } => rewrite::restore(kind, client, &first, &second),
         Task::Anchor { kind, target, unit } => anchors::anchor(kind, &target, unit, &first),
         Task::Locate { kind, anchors, unit } => anchors::locate(kind, &anchors, unit, &first),

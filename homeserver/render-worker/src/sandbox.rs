@@ -12,7 +12,9 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Width, SeccompCmpOp as Op, SeccompCondition, SeccompFilter,
     SeccompRule, apply_filter_all_threads,
 };
-use weft_wire::limits::{RENDER_CPU_SECONDS, RENDER_LIFE_CPU_SECONDS, RENDER_MEMORY_BYTES};
+use weft_wire::limits::{
+    CONVERSION_CPU_SECONDS, CONVERSION_MEMORY_BYTES, RENDER_CPU_SECONDS, RENDER_LIFE_CPU_SECONDS, RENDER_MEMORY_BYTES,
+};
 
 /// Lower than the server's priority: a busy worker must not delay its requests.
 const NICE: i32 = 10;
@@ -40,6 +42,10 @@ pub(crate) fn limit_resources() -> Result<(), SandboxError> {
         ("file sizes", Resource::Fsize, 0),
         ("files", Resource::Nofile, 3),
     ];
+    set_limits(limits)
+}
+
+fn set_limits<const N: usize>(limits: [(&'static str, Resource, u64); N]) -> Result<(), SandboxError> {
     limits.into_iter().try_for_each(|(what, resource, most)| {
         let limit = Rlimit {
             current: Some(most),
@@ -78,6 +84,44 @@ pub(crate) fn restrict_system_calls() -> Result<(), SandboxError> {
         .map_err(|error: seccompiler::BackendError| broken(error.to_string()))?;
     apply_filter_all_threads(&program).map_err(|error| broken(error.to_string()))
 }
+
+/// Limits a process that becomes pandoc: no file can be written, and no connection made. It may read its own files.
+pub(crate) fn limit_converter() -> Result<(), SandboxError> {
+    let _ = rustix::process::nice(NICE);
+    let limits = [
+        ("memory", Resource::As, CONVERSION_MEMORY_BYTES),
+        ("processor time", Resource::Cpu, CONVERSION_CPU_SECONDS),
+        ("memory images", Resource::Core, 0),
+        ("file sizes", Resource::Fsize, 0),
+        ("files", Resource::Nofile, 64),
+    ];
+    set_limits(limits)?;
+    let broken = |error: String| SandboxError::SystemCalls(error);
+    let arch = std::env::consts::ARCH
+        .try_into()
+        .map_err(|error: seccompiler::BackendError| broken(error.to_string()))?;
+    let rules: Rules = DENIED.iter().map(|call| (*call, Vec::new())).collect();
+    let denied = SeccompAction::Errno(libc::EACCES.unsigned_abs());
+    let filter =
+        SeccompFilter::new(rules, SeccompAction::Allow, denied, arch).map_err(|error| broken(error.to_string()))?;
+    let program: BpfProgram = filter
+        .try_into()
+        .map_err(|error: seccompiler::BackendError| broken(error.to_string()))?;
+    apply_filter_all_threads(&program).map_err(|error| broken(error.to_string()))
+}
+
+/// Calls that reach the network or another process.
+const DENIED: &[i64] = &[
+    libc::SYS_socket,
+    libc::SYS_socketpair,
+    libc::SYS_connect,
+    libc::SYS_bind,
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_io_uring_setup,
+    libc::SYS_kill,
+];
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 

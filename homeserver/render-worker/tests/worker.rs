@@ -18,6 +18,8 @@ mod ends;
 mod histories;
 #[path = "worker/hostile.rs"]
 mod hostile;
+#[path = "worker/imports.rs"]
+mod imports;
 #[path = "worker/vectors.rs"]
 mod vectors;
 

@@ -7,6 +7,7 @@
 mod change;
 mod error;
 mod figures;
+mod office;
 mod pool;
 pub mod protocol;
 mod renderer;
@@ -17,8 +18,9 @@ pub mod testing;
 pub use change::{Attributes, Change, Place, PlaceError, Unit};
 pub use error::{NotRendered, RenderError};
 pub use figures::PoolFigures;
+pub use office::{Direction, Office, OfficeError, PANDOC_MISSING, Pandoc};
 pub use pool::{Pool, PoolConfig};
 pub use renderer::Renderer;
 pub use task::{
-    AnchorRequest, Applied, ApplyRequest, Conflict, ConflictKind, DiffRequest, DiffRun, Difference, EditRequest, Edited, Format, ImageFormat, LocateRequest, Located, Path, Reduced, RenderRequest, Rendered, RestoreRequest, RunKind, Target, TextHash, ThumbnailRequest,
+    AnchorRequest, Applied, ApplyRequest, Conflict, ConflictKind, DiffRequest, DiffRun, Difference, EditRequest, Edited, Format, ImageFormat, ImportRequest, Imported, LocateRequest, Located, LostContent, Path, Reduced, RenderRequest, Rendered, RestoreRequest, RunKind, Source, Target, TextHash, ThumbnailRequest,
 };

@@ -23,7 +23,7 @@ use crate::figures::{Counters, PoolFigures, count, value};
 use crate::protocol::{Answer, Frame, PARTS, Task};
 use crate::renderer::Renderer;
 use crate::task::{
-    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, LocateRequest, Located, Reduced, RenderRequest, Rendered, RestoreRequest, ThumbnailRequest,
+    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, ImportRequest, Imported, LocateRequest, Located, Reduced, RenderRequest, Rendered, RestoreRequest, ThumbnailRequest,
 };
 use documents::Documents;
 use process::{Process, ProcessError};
@@ -394,6 +394,22 @@ impl Renderer for Pool {
             difference,
             applies,
         })
+    }
+
+    async fn import(&self, document: &str, request: ImportRequest) -> Result<Imported, RenderError> {
+        let ImportRequest {
+            kind,
+            state,
+            foreign,
+            source,
+            client,
+        } = request;
+        let parts = [state, foreign, Bytes::new()];
+        let reply = self.run(document, Task::Import { kind, source, client }, parts).await?;
+        let (Answer::Imported { lost }, [update, ..]) = (reply.header, reply.parts) else {
+            return Err(invalid());
+        };
+        Ok(Imported { update, lost })
     }
 
     async fn restore(&self, document: &str, request: RestoreRequest) -> Result<Edited, RenderError> {

@@ -15,7 +15,7 @@ use weft_wire::limits::{MAX_RENDER_HEADER_BYTES, MAX_RENDER_STATE_BYTES, MAX_REN
 
 use crate::change::{Change, PlaceError, Unit};
 use crate::error::NotRendered;
-use crate::task::{Conflict, Format, ImageFormat, Located, Target, TextHash};
+use crate::task::{Conflict, Format, ImageFormat, Located, LostContent, Source, Target, TextHash};
 
 /// Parts of one frame. A part that is not used is empty: an update never is.
 pub const PARTS: usize = 3;
@@ -64,6 +64,15 @@ pub enum Task {
     Apply {
         /// The kind of the document.
         kind: DocumentKind,
+        /// The client id of the new blocks.
+        client: u64,
+    },
+    /// Part 0: the state; part 1: the foreign text.
+    Import {
+        /// The kind of the document.
+        kind: DocumentKind,
+        /// The form of the text.
+        source: Source,
         /// The client id of the new blocks.
         client: u64,
     },
@@ -150,6 +159,11 @@ pub enum Answer {
     },
     /// The image has too many pixels, or needs too much memory.
     ImageTooLarge,
+    /// Part 0: the update.
+    Imported {
+        /// What was left out.
+        lost: Vec<LostContent>,
+    },
     /// A change can't be made.
     Refused {
         /// The index of the change.

@@ -5,8 +5,7 @@ use weft_wire::anchor::Anchor;
 
 use crate::error::RenderError;
 use crate::task::{
-    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, LocateRequest, Located,
-    RenderRequest, Rendered, RestoreRequest,
+    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, ImportRequest, Imported, LocateRequest, Located, RenderRequest, Rendered, RestoreRequest,
 };
 
 /// Renders and edits documents. `document` names the document (its room id): limits and pauses after failures are per
@@ -33,4 +32,7 @@ pub trait Renderer: Send + Sync + 'static {
 
     /// Finds the places of anchors, in their order.
     async fn locate(&self, document: &str, request: LocateRequest) -> Result<Vec<Located>, RenderError>;
+
+    /// Makes the edit that appends foreign text.
+    async fn import(&self, document: &str, request: ImportRequest) -> Result<Imported, RenderError>;
 }

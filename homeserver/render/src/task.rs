@@ -214,6 +214,54 @@ pub struct Applied {
     pub applies: bool,
 }
 
+/// The form of foreign text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// Plain text: a paragraph for each line.
+    Text,
+    /// CommonMark with tables, strikethrough and task lists.
+    Markdown,
+    /// HTML, a document or a part of one.
+    Html,
+}
+
+/// Appends foreign text to a document.
+#[derive(Debug, Clone)]
+pub struct ImportRequest {
+    /// The kind of the document; not a board.
+    pub kind: DocumentKind,
+    /// The whole document at present.
+    pub state: Bytes,
+    /// The foreign text, in UTF-8.
+    pub foreign: Bytes,
+    /// Its form.
+    pub source: Source,
+    /// The client id of the new blocks, which nobody has used.
+    pub client: u64,
+}
+
+/// The effect of an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// A Yjs v1 update with the new blocks only.
+    pub update: Bytes,
+    /// What has no form in a document.
+    pub lost: Vec<LostContent>,
+}
+
+/// Content of one kind that an import left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LostContent {
+    /// What it is, such as `image` or `style`.
+    pub kind: String,
+    /// How often it was left out.
+    pub count: u64,
+    /// The beginning of the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub example: Option<String>,
+}
+
 /// Turns the present content into that of an earlier version, by a new edit.
 #[derive(Debug, Clone)]
 pub struct RestoreRequest {

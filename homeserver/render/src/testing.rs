@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use weft_wire::anchor::Anchor;
+use bytes::Bytes;
 
 use crate::error::RenderError;
+use crate::office::{Direction, Office, OfficeError};
 use crate::renderer::Renderer;
 use crate::task::{
-    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, LocateRequest, Located,
-    RenderRequest, Rendered, RestoreRequest,
+    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, ImportRequest, Imported, LocateRequest, Located, RenderRequest, Rendered, RestoreRequest,
 };
 
 /// Refuses every request, as if no worker could be started.
@@ -48,5 +49,20 @@ impl Renderer for NoRenderer {
 
     async fn locate(&self, _: &str, _: LocateRequest) -> Result<Vec<Located>, RenderError> {
         refused()
+    }
+
+    async fn import(&self, _: &str, _: ImportRequest) -> Result<Imported, RenderError> {
+        refused()
+    }
+}
+
+/// Has no converter of office documents.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoOffice;
+
+#[async_trait]
+impl Office for NoOffice {
+    async fn convert(&self, _: Direction, _: Bytes) -> Result<Bytes, OfficeError> {
+        Err(OfficeError::NotInstalled)
     }
 }

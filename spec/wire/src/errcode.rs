@@ -17,6 +17,8 @@ pub const UNKNOWN_VERSION: &str = "DEV_WEFT_UNKNOWN_VERSION";
 pub const SERVER_UNREACHABLE: &str = "DEV_WEFT_SERVER_UNREACHABLE";
 /// The document can't be rendered on this server. HTTP 422.
 pub const NOT_RENDERED: &str = "DEV_WEFT_NOT_RENDERED";
+/// This server can't convert files of this format. HTTP 501.
+pub const NO_CONVERTER: &str = "DEV_WEFT_NO_CONVERTER";
 /// The document is in the bin; `inBinSince` tells since when. HTTP 409.
 pub const IN_BIN: &str = "DEV_WEFT_IN_BIN";
 /// The room is not a document. HTTP 404.

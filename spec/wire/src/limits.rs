@@ -183,6 +183,28 @@ pub const RENDER_LONGEST_PAUSE_MS: u64 = 600_000;
 pub const MAX_RENDER_PAUSES: usize = 4_096;
 /// Nesting of types and values in a rendered document: rendering recurses. Real documents have fewer than 20 levels.
 pub const MAX_RENDER_DEPTH: u32 = 256;
+
+/// Bytes of a file that is imported, and of a converted one: a book of 1,000 pages has 2 MB of text. An import is one edit, so
+/// more would not be one either (`weft_crdt::limits::LIVE_BYTES`).
+pub const MAX_IMPORT_BYTES: usize = 8 * 1024 * 1024;
+/// Blocks and texts of an imported file. Each is inserted by an engine in at most [`RENDER_CPU_SECONDS`].
+pub const MAX_IMPORT_NODES: usize = 50_000;
+/// Kinds of content that an answer to an import lists as left out; others are counted together.
+pub const MAX_IMPORT_LOSSES: usize = 50;
+/// Characters of an example of what was left out.
+pub const MAX_LOST_EXAMPLE_CHARS: usize = 80;
+/// Bytes of the signed log in an archive of a document, which is made in memory. A larger one is exported by itself.
+pub const MAX_ARCHIVE_LOG_BYTES: usize = 32 * 1024 * 1024;
+/// Conversions of office files at one time: each may use [`CONVERSION_MEMORY_BYTES`].
+pub const MAX_CONVERSIONS: usize = 1;
+/// Address space of a converter, bytes. Its runtime reserves twice what it uses.
+pub const CONVERSION_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
+/// Processor time of a conversion, seconds: a DOCX of 1,000 pages needs about ten.
+pub const CONVERSION_CPU_SECONDS: u64 = 20;
+/// Milliseconds until a conversion is ended.
+pub const CONVERSION_MS: u64 = 60_000;
+/// Milliseconds that a request waits for a converter.
+pub const CONVERSION_WAIT_MS: u64 = 10_000;
 /// Changes of one edit by REST.
 pub const MAX_CHANGES_PER_EDIT: usize = 1_000;
 /// Conflicts that one edit returns: they inform a user.

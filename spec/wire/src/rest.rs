@@ -103,6 +103,43 @@ pub struct Duplicated {
     pub version: u64,
 }
 
+/// Content of one kind that an import left out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// What it is, such as `image` or `style`.
+    pub kind: String,
+    /// How often it was left out.
+    pub count: u64,
+    /// The beginning of the first one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub example: Option<String>,
+}
+
+/// Answer to `POST /documents/import`, 201.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ImportedDocument {
+    /// The new document.
+    pub doc_id: OwnedRoomId,
+    /// `origin_server_ts` of its create event.
+    pub created_at: u64,
+    /// Its version.
+    pub version: u64,
+    /// What was left out.
+    pub lost: Vec<Lost>,
+}
+
+/// Answer to `POST /documents/{id}/import`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ImportedInto {
+    /// The version of the document: at least the one that has the import.
+    pub version: u64,
+    /// False if the same was imported before, or if there was nothing to import.
+    pub changed: bool,
+    /// What was left out.
+    pub lost: Vec<Lost>,
+}
+
 /// Answer to `DELETE /documents/{id}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -79,12 +79,19 @@ impl Writers {
         turn.map_err(|_| ApiError::unavailable("Your earlier requests are not finished. Try again."))
     }
 
+    /// A client id for a new document.
+    pub(crate) fn draw(&self) -> ClientId {
+        loop {
+            if let Some(client) = ClientId::new((self.random)() % CLIENT_ID_END) {
+                return client;
+            }
+        }
+    }
+
     /// A client id that nobody has used in this document.
     pub(crate) async fn unused(&self, reader: &Reader, room: &RoomId, text: &Document) -> ApiResult<Blocks> {
         loop {
-            let Some(client) = ClientId::new((self.random)() % CLIENT_ID_END) else {
-                continue;
-            };
+            let client = self.draw();
             if text.state_vector().get(client) == 0 && !reader.is_owned(room, client.get()).await? {
                 return Ok(Blocks { client, clock: 0 });
             }

@@ -35,7 +35,7 @@ use weft_gateway::traffic::Traffic;
 use weft_gateway::{client, documents, live, server, web};
 use weft_jobs::Scheduler;
 use weft_media::{Blobs, FolderBlobs, Media, MediaPorts, S3Blobs};
-use weft_render::{Pool, PoolConfig};
+use weft_render::{Pandoc, Pool, PoolConfig};
 use weft_room::{RoomConfig, Rooms};
 use weft_room_api::{ChangeBus as _, Incarnation, Interest, LocalBus};
 use weft_room_read::Reader;
@@ -384,6 +384,15 @@ fn accounts(config: &Config, store: &Store) -> Accounts {
     Accounts::with_limits(store.clone(), config.server_name.clone(), clock, limits)
 }
 
+/// The program itself, also after its file was replaced by another version.
+fn own_program() -> std::path::PathBuf {
+    if cfg!(target_os = "linux") {
+        "/proc/self/exe".into()
+    } else {
+        std::env::current_exe().unwrap_or_else(|_| "weft".into())
+    }
+}
+
 /// The pool of render workers for documents. Half of the processors are left to the server.
 fn renderer() -> Pool {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
@@ -391,13 +400,11 @@ fn renderer() -> Pool {
 }
 
 fn pool(workers: usize) -> Pool {
-    // The program itself, also after its file was replaced by another version.
-    let program = if cfg!(target_os = "linux") {
-        "/proc/self/exe".into()
-    } else {
-        std::env::current_exe().unwrap_or_else(|_| "weft".into())
-    };
-    Pool::start(PoolConfig::new(program, vec!["render-worker".to_owned()], workers))
+    Pool::start(PoolConfig::new(
+        own_program(),
+        vec!["render-worker".to_owned()],
+        workers,
+    ))
 }
 
 /// Uploaded files. Thumbnails have a pool of one worker of their own, so that images don't delay documents.
@@ -505,6 +512,7 @@ fn areas(
         limiter,
         membership: local.membership.clone(),
         renderer: Arc::new(renderer.clone()),
+        office: Arc::new(Pandoc::new(own_program())),
         presence: local.presence.clone(),
         unread: local.unread.clone(),
         content_reads,

@@ -24,7 +24,7 @@ use weft_gateway::{
     public_rooms::PublicRoomsQuery,
     ratelimit::UserLimiter,
 };
-use weft_render::testing::NoRenderer;
+use weft_render::testing::{NoOffice, NoRenderer};
 use weft_room::Rooms;
 use weft_room_api::{NewEvent, Peers, SystemClock, testing::NoPeers};
 use weft_store::{Lanes, OpenOptions, memory::MemoryDisk};
@@ -225,6 +225,7 @@ impl World {
             media: media.clone(),
             rooms: rooms.clone(),
             renderer: Arc::new(NoRenderer),
+            office: Arc::new(NoOffice),
             presence: presence.clone(),
             unread: Unread::default(),
             accounts: accounts.clone(),

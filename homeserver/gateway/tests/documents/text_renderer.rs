@@ -4,7 +4,7 @@
 use async_trait::async_trait;
 use weft_crdt::Update;
 use weft_render::{
-    AnchorRequest, Applied, ApplyRequest, Change, DiffRequest, Difference, EditRequest, Edited, LocateRequest, Located,
+    AnchorRequest, Applied, ApplyRequest, Change, DiffRequest, Difference, EditRequest, Edited, ImportRequest, Imported, LocateRequest, Located, LostContent,
     PlaceError, RenderError, RenderRequest, Rendered, Renderer, RestoreRequest, TextHash, testing::NoRenderer,
 };
 use weft_testkit::Editor;
@@ -64,6 +64,20 @@ impl Renderer for TextRenderer {
             update: Editor::open(request.client, &request.state).append(&suggested),
             difference: Difference::default(),
             applies: true,
+        })
+    }
+
+    /// Text as it is; a capital X is left out.
+    async fn import(&self, _: &str, request: ImportRequest) -> Result<Imported, RenderError> {
+        let text = String::from_utf8(request.foreign.to_vec()).unwrap();
+        let lost = LostContent {
+            kind: "X".to_owned(),
+            count: text.matches('X').count() as u64,
+            example: None,
+        };
+        Ok(Imported {
+            update: Editor::open(request.client, &request.state).append(&text.replace('X', "")),
+            lost: Vec::from_iter(Some(lost).filter(|lost| lost.count > 0)),
         })
     }
 

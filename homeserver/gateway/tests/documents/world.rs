@@ -17,6 +17,7 @@ use weft_gateway::{
     membership_lock::MembershipLocks,
     ratelimit::UserLimiter,
 };
+use weft_render::testing::NoOffice;
 use weft_room::Rooms;
 use weft_room_api::{NewEvent, SystemClock};
 use weft_testkit::{NoEdus, ServerSetup, TestServer};
@@ -113,6 +114,7 @@ impl World {
             limiter,
             membership: MembershipLocks::default(),
             renderer: Arc::new(TextRenderer),
+            office: Arc::new(NoOffice),
             presence,
             unread: Unread::default(),
             content_reads: ContentReads::default(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use serde_json::json;
-use weft_render::RenderError;
+use weft_render::{OfficeError, RenderError};
 use weft_wire::errcode;
 
 use crate::errors::ApiError;
@@ -33,4 +33,20 @@ fn not_rendered(message: String, retry_after: Duration) -> ApiError {
     }
     let millis = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
     error.with("retry_after_ms", json!(millis))
+}
+
+impl From<OfficeError> for ApiError {
+    fn from(error: OfficeError) -> Self {
+        let message = error.to_string();
+        match error {
+            OfficeError::NotInstalled => Self::new(
+                StatusCode::NOT_IMPLEMENTED,
+                errcode::NO_CONVERTER,
+                "This server can't convert office files, because pandoc is not installed on it.",
+            ),
+            OfficeError::Busy => Self::overloaded(message, Duration::from_secs(10)),
+            OfficeError::Failed => Self::new(StatusCode::UNPROCESSABLE_ENTITY, errcode::NOT_RENDERED, message),
+            OfficeError::TooLarge { .. } => Self::too_large(message),
+        }
+    }
 }

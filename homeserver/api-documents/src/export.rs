@@ -1,0 +1,219 @@
+//! `GET /documents/{id}/export`: the content of a document as a file to keep, alone or in an archive with its versions and its
+//! signed log.
+//!
+//! Must not put anything into an archive that the caller could not read otherwise.
+
+mod archive;
+
+use axum::{
+    Router,
+    extract::{Query, State, rejection::QueryRejection},
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use ruma::UserId;
+use serde::Deserialize;
+use weft_http::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
+use weft_render::{Direction, Format, RenderRequest};
+use weft_wire::rest::Document;
+
+use super::{
+    DocumentPorts, Read,
+    caller::{Named, open},
+    point::{self, Point},
+    show::described,
+};
+
+pub(super) fn routes() -> Router<DocumentPorts> {
+    Router::new().route("/_weft/client/v1/documents/{id}/export", get(export))
+}
+
+/// The form of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Form {
+    Text,
+    Markdown,
+    Html,
+    Json,
+    Yjs,
+    Docx,
+    Zip,
+}
+
+impl Form {
+    /// Content type, and the end of the file's name.
+    const fn kind(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Text => ("text/plain; charset=utf-8", "txt"),
+            Self::Markdown => ("text/markdown; charset=utf-8", "md"),
+            Self::Html => ("text/html; charset=utf-8", "html"),
+            Self::Json => ("application/json", "json"),
+            Self::Yjs => ("application/octet-stream", "yjs"),
+            Self::Docx => (
+                "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+                "docx",
+            ),
+            Self::Zip => ("application/zip", "zip"),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Asked {
+    format: Form,
+    at: Option<String>,
+}
+
+/// What is exported.
+struct Content<'a> {
+    ports: &'a DocumentPorts,
+    document: Document,
+    state: Bytes,
+}
+
+/// Answers with the file.
+async fn export(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    query: Result<Query<Asked>, QueryRejection>,
+) -> ApiResult<Response> {
+    let Query(asked) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
+    let at = asked.at.as_deref().map(Point::parse).transpose()?;
+    let user = &*session.user_id;
+    let _permit = ports.content_reads.permit(user).await?;
+    let opened = open(&ports, &named, user).await?;
+    let room = opened.room.clone();
+    let state = match &at {
+        Some(at) => point::content(&ports, &room, user, at).await?.state,
+        None => ports.rooms.current_text(&room).await?.update(),
+    };
+    let content = Content {
+        ports: &ports,
+        document: described(&ports, user, &room).await?,
+        state,
+    };
+    let bytes = match asked.format {
+        Form::Yjs => content.state.clone(),
+        Form::Text => content.rendered(Format::Text).await?,
+        Form::Markdown => content.rendered(Format::Markdown).await?,
+        Form::Json => content.rendered(Format::Json).await?,
+        Form::Html => content.page().await?,
+        Form::Docx => content.docx().await?,
+        Form::Zip => archive::of(&content, &opened, user, at.is_none()).await?,
+    };
+    let read = if asked.format == Form::Yjs {
+        Read::Content
+    } else {
+        Read::Rendered
+    };
+    ports.access.note(user, &room, read);
+    Ok(answer(&content.document, asked.format, bytes))
+}
+
+impl Content<'_> {
+    async fn rendered(&self, format: Format) -> ApiResult<Bytes> {
+        let request = RenderRequest {
+            kind: self.document.kind,
+            state: self.state.clone(),
+            format,
+        };
+        let rendered = self
+            .ports
+            .renderer
+            .render(self.document.doc_id.as_str(), request)
+            .await?;
+        Ok(rendered.content.into())
+    }
+
+    /// The HTML as a document of its own.
+    async fn page(&self) -> ApiResult<Bytes> {
+        let body = self.rendered(Format::Html).await?;
+        let body = String::from_utf8_lossy(&body);
+        let title = self.document.title.replace('&', "&amp;").replace('<', "&lt;");
+        let page = format!(
+            "<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>{title}</title></head><body>\n{body}\n</body></html>\n"
+        );
+        Ok(page.into())
+    }
+
+    async fn docx(&self) -> ApiResult<Bytes> {
+        let page = self.page().await?;
+        let page = without_images(&String::from_utf8_lossy(&page));
+        let file = self.ports.office.convert(Direction::HtmlToDocx, page.into()).await?;
+        Ok(file)
+    }
+}
+
+/// The HTML of this server with the description instead of each image: a converter would fetch images. The values of its
+/// attributes have neither quotes nor angle brackets.
+fn without_images(html: &str) -> String {
+    let mut parts = html.split("<img");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (tag, rest) = part.split_once('>').unwrap_or((part, ""));
+        let alt = tag.split_once(" alt=\"").and_then(|(_, value)| value.split('"').next());
+        out.push_str(alt.unwrap_or_default());
+        out.push_str(rest);
+    }
+    out
+}
+
+fn answer(document: &Document, form: Form, bytes: Bytes) -> Response {
+    let (kind, end) = form.kind();
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
+        (header::CACHE_CONTROL, "private, no-store"),
+    ];
+    let mut answer = (headers, bytes).into_response();
+    let title = if document.title.is_empty() {
+        "document"
+    } else {
+        &document.title
+    };
+    let name = utf8_percent_encode(title, NON_ALPHANUMERIC);
+    let name = format!("attachment; filename=\"document.{end}\"; filename*=UTF-8''{name}.{end}");
+    if let Ok(name) = HeaderValue::try_from(name) {
+        answer.headers_mut().insert(header::CONTENT_DISPOSITION, name);
+    }
+    answer
+}
+
+/// Whether a user may export the signed log.
+fn may_audit(opened: &super::caller::Open, user: &UserId) -> bool {
+    opened.state.can_send_state(user, weft_wire::audit::AUDIT_RIGHT)
+}
+
+/// 500 for a part of an archive.
+fn broken(error: &dyn std::error::Error) -> ApiError {
+    ApiError::internal("an archive", error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_images;
+
+    #[test]
+    fn images_become_their_descriptions() {
+        for (html, expected) in [
+            ("<p>a</p>", "<p>a</p>"),
+            (
+                "<p>a<img src=\"https://x.example/\" alt=\"b &gt; c\" title=\"d\">e</p>",
+                "<p>ab &gt; ce</p>",
+            ),
+            ("<img src=\"x\"><img alt=\"y\">", "y"),
+            ("&lt;img src=x&gt;", "&lt;img src=x&gt;"),
+        ] {
+            assert_eq!(without_images(html), expected);
+        }
+    }
+}
