@@ -19,6 +19,7 @@ import documents
 import edus
 import federation
 import frames
+import lock
 import readings
 import rendering
 import socket_steps
@@ -118,6 +119,7 @@ SUITES = (
     ("crdt/algebra", algebra_answer, expect),
     ("updates", update_events.run, expect),
     ("claims", claims.run, claims.expected),
+    ("lock", lock.run, lock.expected),
     ("templates", templates.run, templates.expected),
     ("snapshots", federation.run, federation.expected),
     ("joins", federation.run, federation.expected),

@@ -93,6 +93,10 @@ pub(super) async fn content(
 
 /// The weak ETag of a text; `None` while clocks are claimed twice.
 pub(super) fn etag(text: &CurrentText) -> Option<String> {
-    let hash = text.state_hash()?;
-    Some(format!("W/\"{}\"", URL_SAFE_NO_PAD.encode(hash.as_bytes())))
+    state_hash(text).map(|hash| format!("W/\"{hash}\""))
+}
+
+/// The state hash of a text in unpadded URL-safe base64; `None` while clocks are claimed twice.
+pub(super) fn state_hash(text: &CurrentText) -> Option<String> {
+    text.state_hash().map(|hash| URL_SAFE_NO_PAD.encode(hash.as_bytes()))
 }

@@ -18,7 +18,7 @@ use weft_http::{
     errors::{ApiError, ApiResult},
 };
 use weft_render::{Change, Conflict, ConflictKind, EditRequest, Edited, Unit};
-use weft_room_api::{CurrentText, EditRefusal, RefusedEdit, RequestKey, RequestOutcome, RequestedEdit, RoomError};
+use weft_room_api::{CurrentText, RefusedEdit, RequestKey, RequestOutcome, RequestedEdit, RoomError};
 use weft_wire::{
     document::DocumentKind,
     limits::MAX_CHANGES_PER_EDIT,
@@ -96,11 +96,7 @@ pub(super) async fn edit(
     }
     let access = ports.rooms.access(&room, user).await?;
     if !access.can_edit {
-        return Err(RoomError::from(EditRefusal::Role {
-            role: access.role,
-            refused: RefusedEdit::default(),
-        })
-        .into());
+        return Err(RoomError::from(access.edit_refusal(RefusedEdit::default())).into());
     }
     let document = ports.rooms.reader().document_of(user, &room).await?;
     let document = document.ok_or_else(|| ApiError::not_found("Document not found."))?;

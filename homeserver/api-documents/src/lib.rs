@@ -4,6 +4,7 @@
 //! are power levels. Must not decide who may give them: the room's own rules do.
 
 mod access;
+mod approvals;
 mod attribution;
 mod audit;
 mod bin;
@@ -25,6 +26,7 @@ mod import;
 mod list;
 mod listing;
 mod media;
+mod lock;
 mod members;
 mod point;
 mod presence;
@@ -155,6 +157,8 @@ pub fn router(ports: DocumentPorts) -> Router {
         .merge(media::routes())
         .merge(export::routes())
         .merge(import::routes())
+        .merge(lock::routes())
+        .merge(approvals::routes())
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(ratelimit::add_headers))
         .layer(weft_http::cors::layer())

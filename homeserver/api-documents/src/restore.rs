@@ -10,6 +10,7 @@ use weft_http::{
     errors::{ApiError, ApiResult},
 };
 use weft_render::RestoreRequest;
+use weft_room_api::{RefusedEdit, RoomError};
 use weft_room_read::versions::Undone;
 use weft_wire::{
     document::DocumentKind,
@@ -21,7 +22,6 @@ use super::{
     bin::check_not_in_bin,
     caller::{Named, joined},
     creation::apply,
-    failures::may_not,
     point::{self, Point},
     request::JsonBody,
     show::described,
@@ -77,11 +77,11 @@ pub(super) async fn roll_back(
 
 async fn may_edit(ports: &DocumentPorts, named: &Named, user: &UserId) -> ApiResult<OwnedRoomId> {
     let room = joined(ports, named, user).await?;
-    let access = ports.rooms.reader().access(&room, user).await?;
-    if access.is_some_and(|access| access.can_edit) {
+    let access = ports.rooms.access(&room, user).await?;
+    if access.can_edit {
         Ok(room)
     } else {
-        Err(may_not("edit"))
+        Err(RoomError::from(access.edit_refusal(RefusedEdit::default())).into())
     }
 }
 

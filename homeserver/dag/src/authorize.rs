@@ -1,5 +1,6 @@
 //! Authorises an event: steps 4 to 6 of the checks on receipt, in their order. They are the rules that need no state,
-//! the auth events, the state before the event, and the current state.
+//! the auth events, the state before the event, and the current state. One rule is not Matrix' own: a lock of a document
+//! (`spec/docs/lock.md`).
 //!
 //! A failure of one of the first three is final (*rejected*). A failure of the last is not (*soft-failed*): the event
 //! is not shown to clients and keeps its position in the graph. Must not load anything.
@@ -14,7 +15,7 @@ use ruma::{
 use serde::Deserialize;
 use weft_wire::limits;
 
-use crate::{Draft, EventSource, Missing, Pdu, Placement, RoomVersion, StateView, Verified};
+use crate::{Draft, EventSource, Missing, Pdu, Placement, RoomVersion, StateView, Verified, lock};
 
 /// An event with the decision about it.
 #[derive(Clone, Debug)]
@@ -250,7 +251,13 @@ fn check<'a>(
 ) -> Result<(), AuthReason> {
     let fetch = |kind: &StateEventType, key: &str| state(&kind.to_string(), key);
     check_state_dependent_auth_rules(&version.rules().authorization, pdu, fetch)
-        .map_err(|why| AuthReason { stage, why })
+        .map_err(|why| AuthReason { stage, why })?;
+    // Never at the stage of the auth events: an update can't cite a lock.
+    if lock::forbids(pdu.kind(), pdu.state_key()) && lock::standing(&state).is_some() {
+        let why = "the document is locked".to_owned();
+        return Err(AuthReason { stage, why });
+    }
+    Ok(())
 }
 
 /// The rules for create events that ruma does not check: the version must be the one with which the event was read

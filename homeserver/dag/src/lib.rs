@@ -16,6 +16,7 @@ pub mod fuzz_checks;
 pub mod groups;
 mod json;
 mod keys;
+pub mod lock;
 pub mod order;
 mod pdu;
 pub mod redact;

@@ -13,6 +13,8 @@ mod copies;
 mod edits;
 #[path = "documents/listing.rs"]
 mod listing;
+#[path = "documents/locks.rs"]
+mod locks;
 #[path = "documents/members.rs"]
 mod members;
 #[path = "documents/programs.rs"]

@@ -4,9 +4,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use ruma::{CanonicalJsonObject, EventId, OwnedEventId};
+use ruma::{EventId, OwnedEventId};
 use weft_dag::{
-    Authorized, EventMap, EventSource as _, Missing, Pdu, ResolveError, StateMap, StateView, Verified, resolve,
+    Authorized, EventMap, EventSource as _, Missing, ResolveError, StateMap, StateView, Verified, lock, resolve,
 };
 use weft_room_api::{Lacks, Unavailable};
 
@@ -95,7 +95,7 @@ async fn authorize(
     if event.pdu().kind() != "m.room.create" {
         wanted.extend(create_id(graph));
     }
-    let keys = auth_keys(graph, event.pdu());
+    let keys = lock::deciding_keys(event.pdu(), graph.version(), lock::entry(before));
     let entries: Vec<OwnedEventId> = keys
         .iter()
         .filter_map(|(kind, key)| before.get(kind, key))
@@ -150,15 +150,6 @@ async fn usable_remote_state(graph: &impl Graph, mut remote_state: StateMap) -> 
         remote_state.insert(("m.room.create".to_owned(), String::new()), create);
     }
     Ok(remote_state)
-}
-
-/// The state entries that decide about an event. A malformed event has none; the authorisation rules reject it.
-pub fn auth_keys(graph: &impl Graph, pdu: &Pdu) -> Vec<weft_dag::StateKey> {
-    let content: CanonicalJsonObject = pdu.content_as().unwrap_or_default();
-    let keys = weft_dag::auth_types(pdu.kind(), pdu.sender(), pdu.state_key(), &content, graph.version());
-    let mut keys = keys.unwrap_or_default();
-    keys.push(("m.room.create".to_owned(), String::new()));
-    keys
 }
 
 /// Loads events; missing ones are returned in the error.

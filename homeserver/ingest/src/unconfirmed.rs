@@ -11,12 +11,13 @@ use std::{
 };
 
 use ruma::{OwnedEventId, UserId, events::room::member::MembershipState};
-use weft_dag::{Pdu, StateKey, StateMap, StateView};
+use weft_dag::{Pdu, StateKey, StateMap, StateView, lock};
 use weft_room_api::Unavailable;
 use weft_room_read::membership_chain;
+use weft_wire::event_types::{LOCK, UNLOCK};
 
 use crate::{
-    decide::{Undecided, auth_keys, load},
+    decide::{Undecided, load},
     graph::{Graph, Known},
 };
 
@@ -71,7 +72,7 @@ pub async fn unconfirmed_extremities(graph: &impl Graph) -> Result<UnconfirmedEx
                 .undelivered
                 .insert(extremity.event_id().to_owned());
         }
-        match is_unconfirmed(graph, extremity, &branches).await {
+        match is_unconfirmed(graph, (extremity, state), &branches).await {
             Ok(false) => {}
             Ok(true) => {
                 unconfirmed_extremities
@@ -149,12 +150,17 @@ async fn is_one_stay(graph: &impl Graph, user: &UserId, last: &Arc<Pdu>, first: 
 
 async fn is_unconfirmed(
     graph: &impl Graph,
-    extremity: &Arc<Pdu>,
+    (extremity, after): (&Arc<Pdu>, &StateMap),
     branches: &[(Arc<Pdu>, StateMap)],
 ) -> Result<bool, Undecided> {
-    let keys: BTreeSet<StateKey> = auth_keys(graph, extremity).into_iter().collect();
+    let keys: BTreeSet<StateKey> = lock::deciding_keys(extremity, graph.version(), lock::entry(after))
+        .into_iter()
+        .collect();
     let create = graph.current().create().map(|create| create.event_id().to_owned());
-    let cited = load(graph, &[extremity.auth_events(), create.as_slice()].concat()).await?;
+    // An update depends on a lock, which it does not cite.
+    let locks = keys.iter().filter(|(kind, _)| [LOCK, UNLOCK].contains(&kind.as_str()));
+    let locks: Vec<OwnedEventId> = locks.filter_map(|(kind, key)| after.get(kind, key).cloned()).collect();
+    let cited = load(graph, &[extremity.auth_events(), create.as_slice(), &locks].concat()).await?;
     let view = StateView::from_events(graph.version().clone(), cited.0.values().cloned());
     let mut others = concurrent(graph, extremity, branches).await?;
     for (_, state) in branches.iter().filter(|(other, _)| !Arc::ptr_eq(other, extremity)) {
@@ -162,7 +168,10 @@ async fn is_unconfirmed(
     }
     Ok(others.iter().any(|other| {
         let decides = other.state_entry().is_some_and(|key| keys.contains(&key));
-        decides && !other.rejected() && !view.after(other).allows(extremity)
+        decides
+            && !other.rejected()
+            && !lock::is_lifted(after, other.event_id())
+            && !view.after(other).allows(extremity)
     }))
 }
 

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::Instrument as _;
 use weft_accounts::Session;
 use weft_fanout::{Change, Joined, RoomSubscription};
-use weft_room_api::{ConnectionId, Edit, EditOutcome, EditRefusal, Fill, Partly, RoomError};
+use weft_room_api::{ConnectionId, Edit, EditOutcome, EditRefusal, Fill, Partly, RefusedEdit, RoomError};
 use weft_wire::{
     limits::MAX_AWARENESS_PER_SECOND,
     live::{
@@ -28,7 +28,7 @@ use super::{
     encoder::Encoder,
     inbox::{Held, Inbox},
     outgoing::Out,
-    refusals,
+    refusals::{self, Unwritable},
     step1_backoff::Step1Backoff,
     target::{self, Target},
 };
@@ -482,14 +482,21 @@ impl DocumentConnection {
         Ok(())
     }
 
+    /// Nobody, or not this user, may edit: the document stays open.
+    async fn not_saved(&mut self, count: usize, why: Unwritable, refused: &RefusedEdit) -> Result<(), End> {
+        self.edits.done();
+        self.acknowledge(count, Err(why.reason())).await?;
+        let notice = refusals::of_reader(why, refused);
+        self.send(self.encoder.notice(&notice)).await
+    }
+
     async fn refused(&mut self, count: usize, error: &RoomError) -> Result<(), End> {
         let (close, notice) = match error {
             RoomError::Edit(EditRefusal::Role { refused, .. }) => {
-                self.edits.done();
-                self.acknowledge(count, Err("you may read this document but not edit it"))
-                    .await?;
-                let notice = refusals::of_reader(refused);
-                return self.send(self.encoder.notice(&notice)).await;
+                return self.not_saved(count, Unwritable::Role, refused).await;
+            }
+            RoomError::Edit(EditRefusal::Locked { refused }) => {
+                return self.not_saved(count, Unwritable::Lock, refused).await;
             }
             RoomError::Edit(EditRefusal::NotJoined) => (close::FORBIDDEN, None),
             RoomError::UnknownRoom(_) | RoomError::NotADocument(_) => (close::NOT_FOUND, None),
@@ -575,7 +582,9 @@ async fn until(moment: Option<Instant>) {
 fn is_about_one_edit(error: &RoomError) -> bool {
     matches!(
         error,
-        RoomError::Edit(EditRefusal::Update { .. } | EditRefusal::TooLarge { .. } | EditRefusal::Role { .. })
+        RoomError::Edit(
+            EditRefusal::Update { .. } | EditRefusal::TooLarge { .. } | EditRefusal::Role { .. } | EditRefusal::Locked { .. }
+        )
     )
 }
 

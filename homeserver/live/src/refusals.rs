@@ -51,10 +51,42 @@ pub(super) fn of_others(users: Vec<OwnedUserId>, waits: bool) -> Notice {
     Notice::refused("foreign_client", reason).of_users(users, waits)
 }
 
+/// Why a reader's edit is not saved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unwritable {
+    /// The user's role.
+    Role,
+    /// The document is locked.
+    Lock,
+}
+
+impl Unwritable {
+    /// For the acknowledgement.
+    pub(super) const fn reason(self) -> &'static str {
+        match self {
+            Self::Role => "you may read this document but not edit it",
+            Self::Lock => "this document is locked",
+        }
+    }
+
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Role => "read_only",
+            Self::Lock => "locked",
+        }
+    }
+
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Role => "You may read this document but not edit it. Your changes are not saved.",
+            Self::Lock => "This document is locked. Your changes are not saved.",
+        }
+    }
+}
+
 /// An edit of a user who may not edit, as when the right was withdrawn while the editor was offline.
-pub(super) fn of_reader(refused: &RefusedEdit) -> Notice {
-    let reason = "You may read this document but not edit it. Your changes are not saved.";
-    Notice::refused("read_only", reason)
+pub(super) fn of_reader(why: Unwritable, refused: &RefusedEdit) -> Notice {
+    Notice::refused(why.code(), why.words())
         .of_blocks(refused.inserted.iter().copied())
         .of_deletions(refused.deleted.iter().copied())
 }

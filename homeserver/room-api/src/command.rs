@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use weft_wire::trace_context::TraceContext;
 
 use crate::{
-    Accepted, CurrentText, Edit, EditOutcome, JoinedRoom, NewEvent, NewRoom, RequestOutcome, RequestedEdit, RoomError,
-    SignedMembership, StateCondition, Template, Unavailable, UnsentEvent,
+    Accepted, CurrentText, Edit, EditOutcome, EventOfText, JoinedRoom, NewEvent, NewRoom, RequestOutcome,
+    RequestedEdit, RoomError, SignedMembership, StateCondition, Template, Unavailable, UnsentEvent,
 };
 
 /// A command to a room.
@@ -25,6 +25,8 @@ pub enum RoomCommand {
     Send(Box<NewEvent>),
     /// Send an event if the state is as the caller read it. Answer: `Sent`, or the error `StateChanged`.
     SendIf(Box<NewEvent>, Vec<StateCondition>),
+    /// Send an event about the present text. Answer: `Sent`, or the errors `StateChanged` and `TextChanged`.
+    SendOfText(Box<EventOfText>),
     /// Build and sign an event without persisting it. Answer: `Drafted`.
     Draft(Box<NewEvent>),
     /// Apply an edit. Answer: `Edited`.
@@ -70,10 +72,11 @@ impl From<RoomCommand> for RoutedCommand {
 
 impl RoomCommand {
     /// All names that [`RoomCommand::name`] returns.
-    pub const NAMES: [&'static str; 14] = [
+    pub const NAMES: [&'static str; 15] = [
         "create",
         "send",
         "send_if",
+        "send_of_text",
         "draft",
         "edit",
         "request_edit",
@@ -94,6 +97,7 @@ impl RoomCommand {
             Self::Create(_) => "create",
             Self::Send(_) => "send",
             Self::SendIf(..) => "send_if",
+            Self::SendOfText(_) => "send_of_text",
             Self::Draft(_) => "draft",
             Self::Edit(_) => "edit",
             Self::RequestEdit(_) => "request_edit",

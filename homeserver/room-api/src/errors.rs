@@ -139,6 +139,9 @@ pub enum RoomError {
         /// Type of the entry.
         kind: String,
     },
+    /// The text is not the one that the caller read. Nothing was done.
+    #[error("the text has changed")]
+    TextChanged,
     /// The caller's state vector can't be read.
     #[error("not a state vector: {0}")]
     BadVector(String),
@@ -186,6 +189,7 @@ impl RoomError {
             Self::UnsupportedVersion(_) => "unsupported_version",
             Self::Forbidden { .. } => "forbidden",
             Self::StateChanged { .. } => "state_changed",
+            Self::TextChanged => "text_changed",
             Self::BadVector(_) => "bad_vector",
             Self::Event(refusal) => refusal.code(),
             Self::Edit(refusal) => refusal.code(),
@@ -305,6 +309,12 @@ pub enum EditRefusal {
         /// What the edit would have changed, for the user who made it offline.
         refused: RefusedEdit,
     },
+    /// The document is locked (`spec/docs/lock.md`).
+    #[error("the document is locked")]
+    Locked {
+        /// As for [`EditRefusal::Role`].
+        refused: RefusedEdit,
+    },
     /// Not a Yjs v1 update, or the update violates the admission rules.
     #[error("the update is not admissible: {reason}")]
     Update {
@@ -331,6 +341,7 @@ impl EditRefusal {
         match self {
             Self::NotJoined => "not_joined",
             Self::Role { .. } => "role_too_low",
+            Self::Locked { .. } => "locked",
             Self::Update { .. } => "update_refused",
             Self::TooLarge { .. } => "edit_too_large",
             Self::TooManyClients(_) => "too_many_clients",
@@ -559,6 +570,7 @@ mod tests {
             RoomError::UnsupportedVersion("99".to_owned()),
             RoomError::forbidden("a rule"),
             RoomError::StateChanged { kind: text() },
+            RoomError::TextChanged,
             RoomError::BadVector(text()),
             EventRefusal::BadContent { reason: text() }.into(),
             EventRefusal::TooLarge { reason: text() }.into(),
@@ -574,6 +586,10 @@ mod tests {
                     }],
                     deleted: Vec::new(),
                 },
+            }
+            .into(),
+            EditRefusal::Locked {
+                refused: RefusedEdit::default(),
             }
             .into(),
             EditRefusal::Update {

@@ -39,6 +39,20 @@ pub struct StateCondition {
     pub event: Option<OwnedEventId>,
 }
 
+/// An event about the present text, such as a lock or an approval. The room adds `heads` and `state_hash` to its content:
+/// only there, no edit comes in between.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EventOfText {
+    /// The event, without these fields.
+    pub event: NewEvent,
+    /// What must still be so.
+    pub conditions: Vec<StateCondition>,
+    /// The version that the document must have.
+    pub version: Option<u64>,
+    /// The state hash that the text must have, in unpadded URL-safe base64.
+    pub state_hash: Option<String>,
+}
+
 /// An event that is signed and allowed but not persisted: an invitation that another server must sign.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(into = "UnsentForm", try_from = "UnsentForm")]

@@ -27,7 +27,7 @@ pub use errors::{
     AdoptRefusal, ContentRefusal, CreateRefusal, DirectoryRefusal, EditRefusal, EventRefusal, LimitExceeded,
     MembershipRefusal, OutOfBandRefusal, Outcome, RefusedEdit, RoomError, Unavailable,
 };
-pub use event::{NewEvent, StateCondition, UnsentEvent};
+pub use event::{EventOfText, NewEvent, StateCondition, UnsentEvent};
 pub use membership::{Accepted, JoinAnswer, JoinedRoom, Lacks, SignedMembership, Template, TemplateKind};
 pub use ports::{Identity, PeerError, Peers, Ports, StateIds};
 pub use room_change::{CommittedEvent, ConnectionId, Incarnation, LiveEdit, RoomChange};

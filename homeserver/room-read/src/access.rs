@@ -4,7 +4,7 @@ use ruma::{RoomId, UserId, events::room::member::MembershipState};
 use weft_dag::StateView;
 use weft_wire::{Role, event_types};
 
-use weft_room_api::Unavailable;
+use weft_room_api::{EditRefusal, RefusedEdit, Unavailable};
 
 use crate::Reader;
 
@@ -17,20 +17,39 @@ pub struct Access {
     pub role: Role,
     /// The power level; `i64::MAX` for the creators of a room of version 12.
     pub power: i64,
-    /// Joined, with at least the power level that the room requires for `dev.weft.update`.
+    /// Joined, with at least the power level that the room requires for `dev.weft.update`, and the document is not locked.
     pub can_edit: bool,
+    /// The document is locked: nobody may edit it.
+    pub is_locked: bool,
 }
 
 impl Access {
-    /// Reads the rights from a state with at least the create event, the power levels and the user's member event.
+    /// Reads the rights from a state with at least the create event, the power levels, the user's member event and the lock.
     #[must_use]
     pub fn of(state: &StateView, user: &UserId) -> Self {
         let power = state.user_power(user);
+        let is_locked = state.lock().is_some();
         Self {
             membership: state.membership(user),
             role: Role::from_power(power),
             power,
-            can_edit: state.can_send(user, event_types::UPDATE),
+            can_edit: !is_locked && state.can_send(user, event_types::UPDATE),
+            is_locked,
+        }
+    }
+
+    /// Why the user may not edit, if they may not.
+    #[must_use]
+    pub fn edit_refusal(&self, refused: RefusedEdit) -> EditRefusal {
+        if self.membership != MembershipState::Join {
+            EditRefusal::NotJoined
+        } else if self.is_locked {
+            EditRefusal::Locked { refused }
+        } else {
+            EditRefusal::Role {
+                role: self.role,
+                refused,
+            }
         }
     }
 
@@ -51,10 +70,16 @@ impl Reader {
             ("m.room.create", ""),
             ("m.room.power_levels", ""),
             ("m.room.member", user.as_str()),
+            (event_types::LOCK, ""),
         ];
-        Ok(self
-            .state_entries(room, &keys)
-            .await?
-            .map(|state| Access::of(&state, user)))
+        let Some(mut state) = self.state_entries(room, &keys).await? else {
+            return Ok(None);
+        };
+        if let Some(lock) = state.lock().map(|lock| lock.event_id().to_string())
+            && let Some(unlock) = self.state_event(room, event_types::UNLOCK, &lock).await?
+        {
+            state = state.after(&unlock);
+        }
+        Ok(Some(Access::of(&state, user)))
     }
 }

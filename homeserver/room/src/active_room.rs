@@ -488,6 +488,8 @@ impl ActiveRoom {
             "m.room.power_levels",
             "m.room.create",
             "m.room.history_visibility",
+            event_types::LOCK,
+            event_types::UNLOCK,
         ];
         if state.changed.iter().any(|(kind, _)| kinds.contains(&kind.as_str())) {
             commit.access_changed = true;

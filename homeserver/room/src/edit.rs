@@ -190,8 +190,7 @@ impl Worker {
         if let Some(refused) = unwanted
             && !matches!(&examined, Ok(examined) if examined.is_nothing())
         {
-            let role = access.role;
-            return Err(EditRefusal::Role { role, refused }.into());
+            return Err(access.edit_refusal(refused).into());
         }
         let Examined {
             update,
@@ -280,7 +279,7 @@ impl Worker {
         }
     }
 
-    async fn current_text(&mut self) -> Result<CurrentText, RoomError> {
+    pub(crate) async fn current_text(&mut self) -> Result<CurrentText, RoomError> {
         let is_disputed = self.shared.reader.is_disputed(&self.room).await?;
         let text = Arc::new(self.wanted_text().await?.copy()?);
         Ok(CurrentText { text, is_disputed })

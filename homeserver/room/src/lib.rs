@@ -37,6 +37,7 @@ mod rooms;
 pub mod router;
 mod sealing;
 pub mod send;
+mod send_of_text;
 pub mod staging;
 mod witness;
 mod work_out;

@@ -99,7 +99,7 @@ impl Worker {
         }
     }
 
-    async fn check_conditions(&mut self, conditions: &[StateCondition]) -> Result<(), RoomError> {
+    pub(crate) async fn check_conditions(&mut self, conditions: &[StateCondition]) -> Result<(), RoomError> {
         let room = self.room.clone();
         let active = self.open().await?.ok_or(RoomError::UnknownRoom(room))?;
         let is_unchanged = |condition: &&StateCondition| {

@@ -227,6 +227,7 @@ impl Worker {
                 let reply = Reply::to_caller(answer);
                 self.send_if(*event, &conditions, commit, reply).await;
             }
+            RoomCommand::SendOfText(event) => self.send_of_text(*event, commit, Reply::to_caller(answer)).await,
             RoomCommand::Draft(event) => self.draft(*event, Reply::to_caller(answer)).await,
             RoomCommand::Edit(edit) => self.edit(edit, commit, Reply::to_caller(answer)).await,
             RoomCommand::RequestEdit(edit) => self.request_edit(*edit, commit, Reply::to_caller(answer)).await,

@@ -6,9 +6,9 @@ use std::{
     sync::Arc,
 };
 
-use ruma::{CanonicalJsonObject, EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, ServerName};
+use ruma::{EventId, MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedServerName, ServerName};
 use serde_json::json;
-use weft_dag::{ChainCover, EventMap, Pdu, ResolveError, StateMap, StateView, Verdict, Verified, auth_types, resolve};
+use weft_dag::{ChainCover, EventMap, Pdu, ResolveError, StateMap, StateView, Verdict, Verified, lock, resolve};
 use weft_wire::{
     audit::AuditCut,
     limits::{MAX_AUDIT_CUT_ENTRIES, MAX_AUDIT_EVENTS, MAX_AUDIT_WORK},
@@ -227,14 +227,7 @@ impl Log {
 
     /// The entries of a state that decide about an event.
     fn view_for(&self, pdu: &Pdu, state: &StateMap) -> StateView {
-        let content: CanonicalJsonObject = match pdu.kind() {
-            "m.room.member" => pdu.content_as().unwrap_or_default(),
-            // Only the content of membership events matters.
-            _ => CanonicalJsonObject::new(),
-        };
-        let keys = auth_types(pdu.kind(), pdu.sender(), pdu.state_key(), &content, &self.room.version);
-        let keys = keys.unwrap_or_default().into_iter();
-        let keys = keys.chain([("m.room.create".to_owned(), String::new())]);
+        let keys = lock::deciding_keys(pdu, &self.room.version, lock::entry(state)).into_iter();
         let events = keys.filter_map(|(kind, key)| self.events.0.get(state.get(&kind, &key)?).cloned());
         StateView::from_events(self.room.version.clone(), events)
     }

@@ -15,6 +15,8 @@ pub const UNKNOWN_VERSION: &str = "DEV_WEFT_UNKNOWN_VERSION";
 /// Another server, named in the field `server`, could not be reached; the cause is not on this server. HTTP 502, also on
 /// endpoints of the Matrix specification.
 pub const SERVER_UNREACHABLE: &str = "DEV_WEFT_SERVER_UNREACHABLE";
+/// The document is locked: nobody may edit it (`spec/docs/lock.md`). HTTP 403.
+pub const LOCKED: &str = "DEV_WEFT_LOCKED";
 /// The document can't be rendered on this server. HTTP 422.
 pub const NOT_RENDERED: &str = "DEV_WEFT_NOT_RENDERED";
 /// This server can't convert files of this format. HTTP 501.

@@ -23,6 +23,12 @@ pub const BIN: &str = "dev.weft.bin";
 pub const TEMPLATE: &str = "dev.weft.template";
 /// State event, state key empty: the request that created the document. Content: [`crate::document::RequestContent`].
 pub const REQUEST: &str = "dev.weft.request";
+/// State event, state key empty: no update is accepted until the lock is lifted. Content: [`crate::lock::LockContent`].
+pub const LOCK: &str = "dev.weft.lock";
+/// State event; the state key is the id of the [`LOCK`] that it lifts. The content is not read.
+pub const UNLOCK: &str = "dev.weft.unlock";
+/// State event, the state key is the sender: a user approves a text. Content: [`crate::lock::ApprovalContent`].
+pub const APPROVAL: &str = "dev.weft.approval";
 /// Field in the content of [`UPDATE`] and [`WITNESS`]: the updates that stand among rivals ([`crate::witness::stands`]).
 pub const STANDS: &str = "dev.weft.stands";
 /// Message events of a document that timelines omit unless the request's filter names the type.

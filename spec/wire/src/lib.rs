@@ -15,6 +15,7 @@ pub mod event_types;
 pub mod fuzz_checks;
 pub mod limits;
 pub mod live;
+pub mod lock;
 pub mod presence;
 pub mod resolution;
 pub mod rest;

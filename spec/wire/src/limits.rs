@@ -487,6 +487,11 @@ pub const MAX_HISTORY_EVENTS: usize = 2_000;
 pub const MAX_HISTORY_EDITS: usize = 10_000;
 /// The description of a version with a name, bytes: it must fit an event with room to spare.
 pub const MAX_VERSION_DESCRIPTION_BYTES: usize = 8_192;
+/// The reason of a lock, the statement of an approval, bytes: they must fit an event with [`MAX_TEXT_HEADS`].
+pub const MAX_STATEMENT_BYTES: usize = 8_192;
+/// Heads of a text that a lock or an approval names, 46 bytes each. A server's next event joins up to
+/// [`MAX_CITED_EXTREMITIES`] of them, so there are rarely more than a few.
+pub const MAX_TEXT_HEADS: usize = 200;
 /// The header `Idempotency-Key`, bytes: with its prefix it fits into a transaction id of 255 bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 /// How long the answer to an edit with an `Idempotency-Key` is kept at least, milliseconds: longer than a program repeats a

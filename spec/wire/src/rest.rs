@@ -5,6 +5,7 @@
 mod comments;
 mod history;
 mod media;
+mod lock;
 
 pub use comments::{Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage};
 pub use history::{
@@ -12,6 +13,7 @@ pub use history::{
     HistoryEntry, NameVersion, NamedVersion, RestoreVersion, RollBack, VersionRestored, WorkSession,
 };
 pub use media::{MediaFile, MediaList, MediaUsage};
+pub use lock::{Approval, ApprovalList, ApproveDocument, DocumentLock, Lock, LockDocument};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId, presence::PresenceState};
 use serde::{Deserialize, Serialize};

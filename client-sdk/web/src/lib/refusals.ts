@@ -83,7 +83,7 @@ export class Refusals {
 
   add({ code, pieces, users, unsaved }: Notice): void {
     // The save state says so already, for as long as the changes are in this tab.
-    if (code === 'read_only') return;
+    if (code === 'read_only' || code === 'locked') return;
     if (code === OTHERS) {
       const key = users.join();
       if (unsaved) this.#waiting = `${key} waits`;

@@ -109,6 +109,50 @@ async fn an_update_concurrent_with_a_demotion_of_its_sender_is_unconfirmed() {
     }
 }
 
+fn update(world: &mut World, after: &[OwnedEventId]) -> std::sync::Arc<Pdu> {
+    world.send_after(after, BELA, "dev.weft.update", None, json!({ "update": "AAA" }))
+}
+
+#[tokio::test]
+async fn an_update_concurrent_with_a_lock_is_unconfirmed_also_if_the_lock_was_lifted() {
+    for version in VERSIONS {
+        let mut world = room(&version);
+        let start = world.head_list();
+        let sent = update(&mut world, &start);
+        let lock = world.send_after(&start, ANNA, "dev.weft.lock", Some(""), json!({}));
+        let locked = unconfirmed(world.clone(), &[("update", &sent)]).await;
+        assert_eq!(locked, (only("update"), none()), "{version}");
+        let (after, key) = ([lock.event_id().to_owned()], lock.event_id().to_string());
+        world.send_after(&after, ANNA, "dev.weft.unlock", Some(&key), json!({}));
+        let lifted = unconfirmed(world, &[("update", &sent)]).await;
+        assert_eq!(lifted, (only("update"), none()), "{version}");
+    }
+}
+
+/// Otherwise an old branch would make servers follow every later update.
+#[tokio::test]
+async fn an_update_after_a_lifted_lock_is_confirmed() {
+    for version in VERSIONS {
+        let mut world = room(&version);
+        let mut locked = Vec::new();
+        for _ in 0..2 {
+            let lock = world.state(ANNA, "dev.weft.lock", "", json!({}));
+            locked.push(world.head_list());
+            world.state(ANNA, "dev.weft.unlock", lock.event_id().as_str(), json!({}));
+        }
+        let end = world.head_list();
+        let sent = update(&mut world, &end);
+        for branch in locked {
+            message(&mut world, &branch, CARA);
+        }
+        assert_eq!(
+            unconfirmed(world, &[("update", &sent)]).await,
+            (none(), none()),
+            "{version}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_users_own_current_leave_is_confirmed() {
     for version in VERSIONS {

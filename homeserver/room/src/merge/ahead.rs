@@ -8,10 +8,11 @@ use std::{
 
 use futures_util::try_join;
 use ruma::{EventId, OwnedEventId};
-use weft_dag::Pdu;
-use weft_ingest::{decide::auth_keys, graph::Graph as _};
+use weft_dag::{Pdu, lock::deciding_keys};
+use weft_ingest::graph::Graph as _;
 use weft_room_api::Unavailable;
 use weft_store::tables::rooms::{EARLY_REDACTIONS, EVENT_GROUP, EventGroupRow};
+use weft_wire::event_types;
 
 use super::merge_session::MergeSession;
 
@@ -92,10 +93,12 @@ impl MergeSession<'_> {
     /// are likely to decide about them.
     fn needed_by(&self, events: &[Arc<Pdu>]) -> BTreeSet<OwnedEventId> {
         let mut wanted = BTreeSet::new();
+        let lock = self.current().get(event_types::LOCK, "");
+        let lock = lock.map(|lock| lock.event_id().to_owned());
         for pdu in events {
             wanted.insert(pdu.event_id().to_owned());
             wanted.extend(pdu.prev_events().iter().chain(pdu.auth_events()).cloned());
-            let keys = auth_keys(self, pdu);
+            let keys = deciding_keys(pdu, self.version(), lock.as_deref());
             let entries = keys.iter().filter_map(|(kind, key)| self.current().get(kind, key));
             wanted.extend(entries.map(|entry| entry.event_id().to_owned()));
         }

@@ -7,6 +7,7 @@
 //! make simulate SEEDS=1000000 FROM=0                         # many, with progress
 //! WEFT_SIM_CLAIMS=1 make simulate SEEDS=10000 FROM=0         # false claims to clocks, checks final updates
 //! WEFT_SIM_LANES=1 make simulate SEEDS=10000 FROM=0          # several lanes, owners that lose them
+//! WEFT_SIM_LOCKS=1 make simulate SEEDS=10000 FROM=0          # locks and unlocks
 //! WEFT_SIM_PLAN=claims:7 cargo nextest run --workspace --test simulation a_plan_from_a_file
 //! WEFT_SIM_PLAN=plan.json cargo nextest run --workspace --test simulation a_plan_from_a_file
 //! ```
@@ -158,6 +159,26 @@ lanes! {
     lanes_350_to_399: 350;
 }
 
+/// Seeds in which the document is locked and unlocked on several servers, also at the same time.
+macro_rules! locks {
+    ($($name:ident: $first:expr;)*) => { $(
+        #[test]
+        fn $name() {
+            let mut range = $first..$first + 50_u64;
+            if let Err(failure) = range.try_for_each(|seed| one_plan(seed, Plan::of_locks(seed))) {
+                panic!("locks {failure}");
+            }
+        }
+    )* };
+}
+
+locks! {
+    locks_000_to_049: 0;
+    locks_050_to_099: 50;
+    locks_100_to_149: 100;
+    locks_150_to_199: 150;
+}
+
 /// A failure can be analysed only if the same seed gives the same run again.
 #[test]
 fn one_seed_is_one_run() {
@@ -212,6 +233,7 @@ fn a_plan_from_a_file() {
     let plan: Plan = match named {
         Some(("seed", seed)) => Plan::of(seed.parse().unwrap()),
         Some(("claims", seed)) => Plan::of_claims(seed.parse().unwrap()),
+        Some(("locks", seed)) => Plan::of_locks(seed.parse().unwrap()),
         Some(("lanes", seed)) => Plan::of_lanes(seed.parse().unwrap()),
         _ => serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap(),
     };
@@ -230,10 +252,13 @@ fn many() {
     let number = |name: &str, default: u64| env::var(name).map_or(default, |text| text.parse().unwrap());
     let (from, count) = (number("WEFT_SIM_FROM", 0), number("WEFT_SIM_SEEDS", 10_000));
     // `WEFT_SIM_CLAIMS=1`: the plans with malicious claims to clocks. `WEFT_SIM_LANES=1`: those with several lanes.
+    // `WEFT_SIM_LOCKS=1`: those with locks.
     let plan_of = if number("WEFT_SIM_CLAIMS", 0) == 1 {
         Plan::of_claims
     } else if number("WEFT_SIM_LANES", 0) == 1 {
         Plan::of_lanes
+    } else if number("WEFT_SIM_LOCKS", 0) == 1 {
+        Plan::of_locks
     } else {
         Plan::of
     };

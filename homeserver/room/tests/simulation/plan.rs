@@ -85,6 +85,13 @@ pub enum Action {
         who: usize,
         via: usize,
     },
+    Lock {
+        who: usize,
+    },
+    /// Lifts the lock that stands on the user's server.
+    Unlock {
+        who: usize,
+    },
     /// Redacts the newest chat message on the server.
     Redact {
         who: usize,
@@ -225,6 +232,26 @@ impl Plan {
         }
     }
 
+    /// A plan in which the document is often locked and unlocked.
+    pub fn of_locks(seed: u64) -> Self {
+        let mut dice = StdRng::seed_from_u64(seed.wrapping_mul(0xbf58_476d_1ce4_e5b9));
+        let servers = dice.random_range(2..=5);
+        let versions = [RoomVersionId::V12, RoomVersionId::V12, RoomVersionId::V11];
+        let version = versions.choose(&mut dice).unwrap().clone();
+        let count = dice.random_range(20..60);
+        let actions = (0..count).map(|_| action_with_locks(&mut dice, servers)).collect();
+        Self {
+            seed,
+            servers,
+            malicious: false,
+            accomplice: false,
+            version,
+            silent: dice.random_ratio(1, 2),
+            lanes: 1,
+            actions,
+        }
+    }
+
     /// A plan in which one or two servers make false claims to clocks, and no rights change, so that final updates are
     /// known ([`super::finality`]).
     pub fn of_claims(seed: u64) -> Self {
@@ -273,6 +300,19 @@ fn action_with_owners(dice: &mut StdRng, servers: usize) -> Action {
         24..34 => Action::Doubt {
             who,
             written: dice.random_ratio(1, 2),
+        },
+        _ => action(dice, servers, false),
+    }
+}
+
+fn action_with_locks(dice: &mut StdRng, servers: usize) -> Action {
+    let who = dice.random_range(0..servers);
+    match dice.random_range(0..100) {
+        0..10 => Action::Lock { who },
+        10..22 => Action::Unlock { who },
+        22..40 => Action::Type {
+            who,
+            at: dice.random_range(0..=1_000),
         },
         _ => action(dice, servers, false),
     }

@@ -193,6 +193,8 @@ impl World {
             Action::Unban { who, whom } => self.unban(who, whom).await,
             Action::Leave { who } => self.leave(who).await,
             Action::Join { who, via } => self.join(who, via).await,
+            Action::Lock { who } => self.lock(who).await,
+            Action::Unlock { who } => self.unlock(who).await,
             Action::Redact { who } => self.redact(who).await,
             Action::Restart { who } => {
                 self.editors[who] = None;
@@ -478,6 +480,21 @@ impl World {
 
     async fn leave(&mut self, who: usize) -> Result<(), String> {
         self.member(who, who, "leave").await
+    }
+
+    async fn lock(&mut self, who: usize) -> Result<(), String> {
+        self.send(who, "dev.weft.lock", Some(""), json!({}), None)
+            .await
+            .map(drop)
+    }
+
+    async fn unlock(&mut self, who: usize) -> Result<(), String> {
+        let state = self.servers[who].rooms.reader().state(&self.room).await;
+        let state = state.map_err(|error| error.to_string())?.ok_or("is not in the room")?;
+        let lock = state.lock().ok_or("is not locked")?.event_id().to_string();
+        self.send(who, "dev.weft.unlock", Some(&lock), json!({}), None)
+            .await
+            .map(drop)
     }
 
     async fn redact(&mut self, who: usize) -> Result<(), String> {

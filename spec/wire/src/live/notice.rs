@@ -17,11 +17,11 @@ pub enum Notice {
         code: String,
         /// The same, for people.
         reason: String,
-        /// The refused content if only a part was refused: it was taken as deleted. With `read_only` the content that the
+        /// The refused content if only a part was refused: it was taken as deleted. With `read_only` and `locked` the content that the
         /// edit would have inserted, none of which was taken. At most [`MAX_NOTICE_BLOCKS`] pieces.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         blocks: Vec<RefusedBlock>,
-        /// With `read_only` the content that the edit would have deleted. At most [`MAX_NOTICE_BLOCKS`] pieces.
+        /// With `read_only` and `locked` the content that the edit would have deleted. At most [`MAX_NOTICE_BLOCKS`] pieces.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         deleted: Vec<RefusedBlock>,
         /// The users whose edits the client sent and may not send.

@@ -29,7 +29,7 @@ impl From<RoomError> for ApiError {
                 format!("Room version {version} is not supported."),
             ),
             RoomError::Forbidden { reason } => Self::forbidden(format!("The room's rules forbid this: {reason}")),
-            RoomError::StateChanged { .. } => Self::unavailable(store::CONFLICT),
+            RoomError::StateChanged { .. } | RoomError::TextChanged => Self::unavailable(store::CONFLICT),
             RoomError::BadVector(_) => Self::invalid_param(error.to_string()),
             RoomError::Content(refusal) => Self::not_found(refusal.to_string()),
             RoomError::Event(refusal) => event(refusal),
@@ -86,6 +86,11 @@ fn edit(refusal: &EditRefusal) -> ApiError {
             "Your role ({}) does not allow you to edit this document.",
             role.name()
         )),
+        EditRefusal::Locked { .. } => ApiError::new(
+            StatusCode::FORBIDDEN,
+            errcode::LOCKED,
+            "This document is locked. Suggest a change, or ask a manager to unlock it.",
+        ),
         EditRefusal::Update { .. } => {
             ApiError::new(StatusCode::BAD_REQUEST, errcode::UPDATE_REFUSED, refusal.to_string())
         }

@@ -1,0 +1,202 @@
+//! Locks and approvals: who may, what is refused meanwhile, and which text they are about.
+
+use serde_json::{Value, json};
+
+use crate::world::{Person, World};
+
+async fn edit(world: &World, person: &Person, doc: &str, version: u64) -> (u16, Value) {
+    let change = json!({"type": "insert", "at": 0, "text": "a"});
+    let body = json!({"changes": [change], "clientVersion": version});
+    let path = format!("/documents/{doc}/edit");
+    world.request(person, "PATCH", &path, Some(body)).await
+}
+
+/// A document of alice with one letter, a manager, an editor, a commenter and a viewer.
+async fn shared(world: &World) -> (String, Person, [Person; 4]) {
+    let alice = world.person("alice").await;
+    let doc = world.create(&alice, "Shared").await;
+    let roles = ["manager", "editor", "commenter", "viewer"];
+    let mut people = Vec::new();
+    for role in roles {
+        let person = world.person(role).await;
+        assert_eq!(world.give(&alice, &doc, &person.user, role).await.0, 200);
+        world.join(&doc, &person).await;
+        people.push(person);
+    }
+    assert_eq!(edit(world, &alice, &doc, 0).await.0, 200);
+    (doc, alice, people.try_into().unwrap_or_else(|_| panic!("four people")))
+}
+
+#[tokio::test]
+async fn nobody_edits_a_locked_document_until_a_manager_unlocks_it() {
+    let world = World::new().await;
+    let (doc, alice, [manager, editor, commenter, viewer]) = shared(&world).await;
+    let path = format!("/documents/{doc}/lock");
+    let put = |person: &Person, body: Value| {
+        let (path, token) = (path.clone(), person.token.clone());
+        let world = &world;
+        async move {
+            let answer = world.ask(Some(&token), "PUT", &path, Some(body.to_string())).await;
+            (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap())
+        }
+    };
+    assert_eq!(world.get(&viewer, &path).await, json!({"locked": false}));
+    for person in [&editor, &commenter, &viewer] {
+        assert_eq!(put(person, json!({})).await.0, 403);
+    }
+    let (status, answer) = put(&manager, json!({"version": 7})).await;
+    assert_eq!((status, &answer["errcode"]), (409, &json!("DEV_WEFT_DOCUMENT_CHANGED")));
+    assert_eq!(answer["version"], 1);
+    let reason = "a".repeat(8_193);
+    assert_eq!(put(&manager, json!({"reason": reason})).await.0, 413);
+    let (status, lock) = put(&manager, json!({"reason": "Signed", "version": 1})).await;
+    assert_eq!(status, 200, "{lock}");
+    assert_eq!(
+        (
+            &lock["locked"],
+            &lock["lockedBy"],
+            &lock["reason"],
+            &lock["isPresentText"]
+        ),
+        (&json!(true), &json!(manager.user), &json!("Signed"), &json!(true))
+    );
+    assert_eq!(world.get(&viewer, &path).await, lock);
+    // A second lock changes nothing.
+    assert_eq!(put(&alice, json!({"reason": "Again"})).await, (200, lock.clone()));
+    for person in [&alice, &manager, &editor] {
+        let (status, answer) = edit(&world, person, &doc, 1).await;
+        assert_eq!(
+            (status, &answer["errcode"]),
+            (403, &json!("DEV_WEFT_LOCKED")),
+            "{}",
+            person.user
+        );
+        let update = weft_testkit::Editor::new(99).insert(0, "b");
+        let (status, answer) = world
+            .send_bytes(person, &format!("/documents/{doc}/updates"), &update)
+            .await;
+        assert_eq!(
+            (status, &answer["errcode"]),
+            (403, &json!("DEV_WEFT_LOCKED")),
+            "{}",
+            person.user
+        );
+        let restore = Some(json!({"at": 0}));
+        let (status, answer) = world
+            .request(person, "POST", &format!("/documents/{doc}/restore"), restore)
+            .await;
+        assert_eq!(
+            (status, &answer["errcode"]),
+            (403, &json!("DEV_WEFT_LOCKED")),
+            "{}",
+            person.user
+        );
+    }
+    assert_eq!(edit(&world, &viewer, &doc, 1).await.1["errcode"], "DEV_WEFT_LOCKED");
+    let chat = Some(json!({"message": "Why is it locked?"}));
+    assert_eq!(
+        world
+            .request(&commenter, "POST", &format!("/documents/{doc}/chat"), chat)
+            .await
+            .0,
+        201
+    );
+    assert_eq!(world.request(&editor, "DELETE", &path, None).await.0, 403);
+    // It is locked after a restart as well.
+    let world = world.restarted().await;
+    assert_eq!(edit(&world, &alice, &doc, 1).await.1["errcode"], "DEV_WEFT_LOCKED");
+    assert_eq!(world.request(&manager, "DELETE", &path, None).await, (200, json!({})));
+    assert_eq!(world.request(&manager, "DELETE", &path, None).await, (200, json!({})));
+    assert_eq!(world.get(&viewer, &path).await, json!({"locked": false}));
+    assert_eq!(edit(&world, &editor, &doc, 1).await.0, 200);
+    assert_eq!(edit(&world, &viewer, &doc, 2).await.1["errcode"], "M_FORBIDDEN");
+    let (status, again) = world.request(&manager, "PUT", &path, Some(json!({}))).await;
+    assert_eq!(status, 200, "{again}");
+    assert_ne!(
+        (&again["eventId"], &again["stateHash"]),
+        (&lock["eventId"], &lock["stateHash"])
+    );
+    assert_eq!(edit(&world, &editor, &doc, 2).await.1["errcode"], "DEV_WEFT_LOCKED");
+}
+
+#[tokio::test]
+async fn an_approval_is_of_the_text_that_was_approved() {
+    let world = World::new().await;
+    let (doc, alice, [manager, editor, commenter, viewer]) = shared(&world).await;
+    let path = format!("/documents/{doc}/approvals");
+    let approve = |person: &Person, body: Value| {
+        let (path, token) = (path.clone(), person.token.clone());
+        let world = &world;
+        async move {
+            let answer = world.ask(Some(&token), "POST", &path, Some(body.to_string())).await;
+            (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap())
+        }
+    };
+    assert_eq!(world.get(&viewer, &path).await, json!({"approvals": []}));
+    assert_eq!(approve(&viewer, json!({})).await.0, 403);
+    assert_eq!(
+        approve(&commenter, json!({"statement": "a".repeat(8_193)})).await.0,
+        413
+    );
+    let (status, answer) = approve(&commenter, json!({"version": 3})).await;
+    assert_eq!((status, &answer["errcode"]), (409, &json!("DEV_WEFT_DOCUMENT_CHANGED")));
+    let (status, first) = approve(&commenter, json!({"version": 1, "statement": "Agreed"})).await;
+    assert_eq!(status, 201, "{first}");
+    assert_eq!(
+        (&first["userId"], &first["isPresentText"]),
+        (&json!(commenter.user), &json!(true))
+    );
+    assert_eq!(
+        (&first["statement"], &first["textHash"]),
+        (&json!("Agreed"), &json!("0".repeat(64)))
+    );
+    let content = world
+        .ask(Some(&viewer.token), "GET", &format!("/documents/{doc}/content"), None)
+        .await;
+    let tag = format!("W/\"{}\"", first["stateHash"].as_str().unwrap());
+    assert_eq!(content.etag, Some(tag));
+    assert_eq!(world.get(&viewer, &path).await, json!({"approvals": [first]}));
+    assert_eq!(edit(&world, &editor, &doc, 1).await.0, 200);
+    let (status, second) = approve(&alice, json!({})).await;
+    assert_eq!(status, 201, "{second}");
+    let present = |list: &Value| -> Vec<(Value, Value)> {
+        let approvals = list["approvals"].as_array().unwrap().iter();
+        let mut found: Vec<_> = approvals
+            .map(|one| (one["userId"].clone(), one["isPresentText"].clone()))
+            .collect();
+        found.sort_by_key(|one| one.0.to_string());
+        found
+    };
+    let list = world.get(&viewer, &path).await;
+    let expected = [(json!(alice.user), json!(true)), (json!(commenter.user), json!(false))];
+    assert_eq!(present(&list), expected);
+    // The commenter approves the new text; the earlier approval is replaced.
+    let (_, third) = approve(&commenter, json!({})).await;
+    assert_ne!(
+        (&third["eventId"], &third["stateHash"]),
+        (&first["eventId"], &first["stateHash"])
+    );
+    let list = world.get(&viewer, &path).await;
+    assert_eq!(
+        present(&list),
+        [(json!(alice.user), json!(true)), (json!(commenter.user), json!(true))]
+    );
+    let of = |approval: &Value| format!("{path}/{}", approval["eventId"].as_str().unwrap());
+    assert_eq!(world.request(&editor, "DELETE", &of(&third), None).await.0, 403);
+    assert_eq!(
+        world.request(&commenter, "DELETE", &of(&third), None).await,
+        (200, json!({}))
+    );
+    assert_eq!(
+        world.request(&manager, "DELETE", &of(&second), None).await,
+        (200, json!({}))
+    );
+    assert_eq!(world.get(&viewer, &path).await, json!({"approvals": []}));
+    assert_eq!(
+        world
+            .request(&manager, "DELETE", &format!("{path}/$none"), None)
+            .await
+            .0,
+        404
+    );
+}
