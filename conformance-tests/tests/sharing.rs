@@ -182,3 +182,258 @@ async fn approvals_of_both_servers_are_of_one_text() -> Result<()> {
     }
     Ok(())
 }
+
+async fn role_of(client: &Client, room: &str) -> Result<String> {
+    let document = read(client, room, "").await?;
+    Ok(document["role"].as_str().context("no role")?.to_owned())
+}
+
+async fn until_role(client: &Client, room: &str, role: &str) -> Result<()> {
+    let has_role = || async { Ok((role_of(client, room).await? == role).then_some(())) };
+    client.until(&format!("the role {role}"), has_role).await
+}
+
+#[tokio::test]
+async fn ownership_passes_to_a_user_of_another_server() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let refused = ask(&alice, Method::POST, &room, "/owner", json!({"user": bob.user})).await?;
+    assert_eq!(
+        (refused.status, refused.errcode()),
+        (StatusCode::FORBIDDEN, "DEV_WEFT_CREATOR_STAYS")
+    );
+    let refused = ask(&bob, Method::POST, &room, "/owner", json!({"user": alice.user})).await?;
+    assert_eq!(
+        (refused.status, refused.errcode()),
+        (StatusCode::FORBIDDEN, "M_FORBIDDEN")
+    );
+    assert_eq!(role_of(&bob, &room).await?, "editor");
+    let carol = world.user(0, "carol").await?;
+    alice.give_role(&room, &carol.user, "viewer").await?;
+    carol.accept_invitation(&room).await?;
+    let body = json!({"user": bob.user, "leave": true});
+    ask(&alice, Method::POST, &room, "/owner", body).await?.ok()?;
+    until_role(&bob, &room, "owner").await?;
+    alice.until_membership(&room, &alice.user, "leave").await.ok();
+    // An owner who is not the creator steps down.
+    bob.until("carol there", || async {
+        let members = read(&bob, &room, "/members").await?;
+        let list = members["members"].as_array().context("no list")?;
+        let gone = list.iter().all(|member| member["userId"] != json!(alice.user));
+        Ok((gone && list.len() == 2).then_some(()))
+    })
+    .await?;
+    ask(&bob, Method::POST, &room, "/owner", json!({"user": carol.user}))
+        .await?
+        .ok()?;
+    until_role(&carol, &room, "owner").await?;
+    assert_eq!(role_of(&bob, &room).await?, "manager");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_user_of_another_server_asks_for_access_and_gets_a_role() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let (dora, eve) = (world.user(1, "dora").await?, world.user(0, "eve").await?);
+    let knock = |client: &Client| {
+        let (client, path) = (client.clone(), format!("/_matrix/client/v3/knock/{}", segment(&room)));
+        async move {
+            client
+                .request(Method::POST, &path, Some(json!({"reason": "I write the summary."})))
+                .await
+        }
+    };
+    assert_eq!(knock(&eve).await?.status, StatusCode::FORBIDDEN);
+    let access = json!({"access": "request"});
+    assert_eq!(
+        ask(&bob, Method::PUT, &room, "/access", access.clone()).await?.status,
+        StatusCode::FORBIDDEN
+    );
+    ask(&alice, Method::PUT, &room, "/access", access).await?.ok()?;
+    bob.until("the access", || async {
+        Ok((read(&bob, &room, "/access").await? == json!({"access": "request", "role": "viewer"})).then_some(()))
+    })
+    .await?;
+    for client in [&dora, &eve] {
+        knock(client).await?.ok()?;
+        // Asking gives nothing yet.
+        let path = format!("/_weft/client/v1/documents/{}", segment(&room));
+        assert_eq!(
+            client.request(Method::GET, &path, None).await?.status,
+            StatusCode::NOT_FOUND
+        );
+    }
+    let both = || async {
+        let list = read(&alice, &room, "/access-requests").await?;
+        let list = list["requests"].as_array().context("no list")?.clone();
+        Ok((list.len() == 2).then_some(list))
+    };
+    let requests = alice.until("two requests", both).await?;
+    assert!(
+        requests
+            .iter()
+            .all(|request| request["reason"] == "I write the summary."),
+        "{requests:?}"
+    );
+    let refused = ask(&bob, Method::GET, &room, "/access-requests", json!({})).await?;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    alice.give_role(&room, &dora.user, "editor").await?;
+    dora.accept_invitation(&room).await?;
+    until_role(&dora, &room, "editor").await?;
+    let of_eve = format!("/members/{}", segment(&eve.user));
+    ask(&alice, Method::DELETE, &room, &of_eve, json!({})).await?.ok()?;
+    assert_eq!(read(&alice, &room, "/access-requests").await?, json!({"requests": []}));
+    Ok(())
+}
+
+#[tokio::test]
+async fn everybody_reads_a_public_document_and_nobody_else_edits_it() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let room = alice.create_document("Public").await?;
+    insert(&alice, &room, "text").await?.ok()?;
+    let via = alice.user.split_once(':').context("no server")?.1;
+    assert!(bob.join(&room, Some(via)).await.is_err());
+    for wrong in [
+        json!({"access": "public", "role": "editor"}),
+        json!({"access": "space"}),
+        json!({"access": "private", "space": room}),
+    ] {
+        assert_eq!(
+            ask(&alice, Method::PUT, &room, "/access", wrong).await?.status,
+            StatusCode::BAD_REQUEST
+        );
+    }
+    ask(&alice, Method::PUT, &room, "/access", json!({"access": "public"}))
+        .await?
+        .ok()?;
+    bob.join(&room, Some(via)).await?;
+    assert_eq!(role_of(&bob, &room).await?, "viewer");
+    let refused = insert(&bob, &room, "x").await?;
+    assert_eq!(
+        (refused.status, refused.errcode()),
+        (StatusCode::FORBIDDEN, "M_FORBIDDEN")
+    );
+    let refused = ask(&bob, Method::PUT, &room, "/access", json!({"access": "private"})).await?;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    // Who comes later may comment; who is there stays a viewer.
+    ask(
+        &alice,
+        Method::PUT,
+        &room,
+        "/access",
+        json!({"access": "public", "role": "commenter"}),
+    )
+    .await?
+    .ok()?;
+    let eve = world.user(0, "eve").await?;
+    eve.join(&room, None).await?;
+    assert_eq!(
+        (role_of(&eve, &room).await?, role_of(&bob, &room).await?),
+        ("commenter".into(), "viewer".into())
+    );
+    ask(&alice, Method::PUT, &room, "/access", json!({"access": "private"}))
+        .await?
+        .ok()?;
+    let visibility = alice
+        .get(&Client::in_room(&room, "state/m.room.history_visibility/"))
+        .await?;
+    assert_eq!(visibility["history_visibility"], "shared");
+    let late = world.user(1, "late").await?;
+    bob.until("no more joins", || async {
+        Ok(late.join(&room, Some(via)).await.is_err().then_some(()))
+    })
+    .await
+}
+
+#[tokio::test]
+async fn members_of_a_space_join_its_documents_with_the_role_of_the_space() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let via = alice.user.split_once(':').context("no server")?.1;
+    let space = alice
+        .create_room(json!({"creation_content": {"type": "m.space"}, "preset": "public_chat"}))
+        .await?;
+    let room = alice.create_document("Of the team").await?;
+    let of_space = json!({"access": "space", "space": space, "role": "editor"});
+    let set = ask(&alice, Method::PUT, &room, "/access", of_space.clone())
+        .await?
+        .ok()?;
+    assert_eq!(set, of_space);
+    assert!(bob.join(&room, Some(via)).await.is_err());
+    bob.join(&space, Some(via)).await?;
+    bob.join(&room, Some(via)).await?;
+    assert_eq!(role_of(&bob, &room).await?, "editor");
+    insert(&bob, &room, "text").await?.ok()?;
+    // Another room is no space, and nor is one that the caller is not in.
+    let others = [room.clone(), "!nowhere:a.example".to_owned()];
+    for space in others {
+        let body = json!({"access": "space", "space": space});
+        assert_eq!(
+            ask(&alice, Method::PUT, &room, "/access", body).await?.status,
+            StatusCode::NOT_FOUND
+        );
+    }
+    // Those who joined by the space stay editors when it does not open the document any more.
+    ask(&alice, Method::PUT, &room, "/access", json!({"access": "private"}))
+        .await?
+        .ok()?;
+    let members = read(&alice, &room, "/members").await?;
+    assert_eq!(members["members"][1]["role"], "editor", "{members}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_servers_with_a_copy_are_shown_before_and_after_an_invitation() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let name = |client: &Client| client.user.split_once(':').unwrap().1.to_owned();
+    let room = alice.create_document("Servers").await?;
+    let here = json!([{"serverName": name(&alice), "users": 1}]);
+    let asked = format!("/servers?invite={}", segment(&bob.user));
+    let mut all = [name(&alice), name(&bob)];
+    all.sort();
+    let before = json!({"servers": here, "invited": [], "former": [], "after": all});
+    assert_eq!(read(&alice, &room, &asked).await?, before);
+    alice.give_role(&room, &bob.user, "viewer").await?;
+    let invited = json!({"servers": here, "invited": [name(&bob)], "former": []});
+    assert_eq!(read(&alice, &room, "/servers").await?, invited);
+    bob.accept_invitation(&room).await?;
+    let list = read(&bob, &room, "/servers").await?;
+    assert_eq!(list["servers"].as_array().context("no list")?.len(), 2);
+    let of_bob = format!("/members/{}", segment(&bob.user));
+    ask(&alice, Method::DELETE, &room, &of_bob, json!({})).await?.ok()?;
+    let former = json!({"servers": here, "invited": [], "former": [name(&bob)]});
+    assert_eq!(read(&alice, &room, "/servers").await?, former);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_removed_users_sockets_and_streams_end_on_their_own_server() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let plain = world.editors.open("plain", Provider::Plain, &bob, &room).await?;
+    let hocuspocus = world
+        .editors
+        .open("hocuspocus", Provider::Hocuspocus, &bob, &room)
+        .await?;
+    plain.synced().await?;
+    hocuspocus.synced().await?;
+    let mut stream = bob.of_document(Method::GET, &room, "/events", &[], Vec::new()).await?;
+    assert!(stream.status().is_success());
+    let of_bob = format!("/members/{}", segment(&bob.user));
+    ask(&alice, Method::DELETE, &room, &of_bob, json!({})).await?.ok()?;
+    assert_eq!(plain.until_event("close").await?["code"], json!(4403));
+    // The stock provider closes the socket itself when the server ends its document.
+    hocuspocus.until_event("close").await?;
+    // The deadline fails the test, and does not pass it.
+    let end = async {
+        while stream.chunk().await?.is_some() {}
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(90), end).await??;
+    let again = bob.of_document(Method::GET, &room, "/events", &[], Vec::new()).await?;
+    assert_eq!(again.status(), StatusCode::NOT_FOUND);
+    Ok(())
+}

@@ -23,11 +23,13 @@ mod export;
 mod failures;
 mod history;
 mod import;
+mod joining;
 mod list;
 mod listing;
 mod media;
 mod lock;
 mod members;
+mod ownership;
 mod point;
 mod presence;
 mod rendered;
@@ -35,6 +37,7 @@ mod request;
 mod resolutions;
 mod restore;
 mod roles;
+mod servers;
 mod show;
 mod summary;
 mod unread;
@@ -159,6 +162,9 @@ pub fn router(ports: DocumentPorts) -> Router {
         .merge(import::routes())
         .merge(lock::routes())
         .merge(approvals::routes())
+        .merge(ownership::routes())
+        .merge(joining::routes())
+        .merge(servers::routes())
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(ratelimit::add_headers))
         .layer(weft_http::cors::layer())

@@ -7,7 +7,7 @@ use weft_http::errors::{ApiError, ApiResult};
 use weft_room_api::StateCondition;
 use weft_wire::{Role, event_types};
 
-use super::failures;
+use super::{failures, ownership};
 
 /// The content of `m.room.power_levels` after giving `role` to `user`; `None` if the user has that role already.
 ///
@@ -21,7 +21,7 @@ pub(super) fn with_role(
     if Role::from_power(state.user_power(user)) == role {
         return Ok(None);
     }
-    if state.creators().contains(user) && state.version().rules().authorization.explicitly_privilege_room_creators {
+    if is_above_all(state, user) {
         return Err(ApiError::forbidden("The creator of a document stays its owner."));
     }
     let (mine, theirs) = (state.user_power(giver), state.user_power(user));
@@ -33,17 +33,80 @@ pub(super) fn with_role(
     if theirs >= Role::Owner.power() && is_last_owner(state, user) {
         return Err(failures::last_owner(user));
     }
-    let mut content: Map<String, Value> = state
-        .get("m.room.power_levels", "")
-        .and_then(|pdu| pdu.content_as().ok())
-        .ok_or_else(|| ApiError::forbidden("This room has no power levels, so its roles cannot be changed."))?;
-    let users = content.entry("users").or_insert_with(|| json!({}));
-    match users.as_object_mut() {
-        Some(users) => users.insert(user.to_string(), json!(role.power())),
-        None => return Err(ApiError::forbidden("The power levels of this room cannot be changed.")),
-    };
+    let mut content = levels(state)?;
+    users_of(&mut content)?.insert(user.to_string(), json!(role.power()));
     let_all_witness(&mut content);
     Ok(Some(content))
+}
+
+/// The content of `m.room.power_levels` after `caller` has made `user` an owner and stepped down: to manager, or to no role
+/// of their own if they leave.
+pub(super) fn with_new_owner(
+    state: &StateView,
+    caller: &UserId,
+    user: &UserId,
+    leaves: bool,
+) -> ApiResult<Map<String, Value>> {
+    ownership::check(state, caller, user, leaves)?;
+    let mut content = levels(state)?;
+    let users = users_of(&mut content)?;
+    if !is_above_all(state, user) {
+        users.insert(user.to_string(), json!(Role::Owner.power()));
+    }
+    if leaves {
+        users.remove(caller.as_str());
+    } else {
+        users.insert(caller.to_string(), json!(Role::Manager.power()));
+    }
+    let_all_witness(&mut content);
+    Ok(content)
+}
+
+/// The role of members to whom none was given.
+pub(super) fn default_role(state: &StateView) -> Role {
+    let levels: Option<Value> = state
+        .get("m.room.power_levels", "")
+        .and_then(|pdu| pdu.content_as().ok());
+    let power = levels.and_then(|levels| levels.get("users_default")?.as_i64());
+    Role::from_power(power.unwrap_or(0))
+}
+
+/// The content of `m.room.power_levels` with another role for those who join from now on. Members who have no role of their
+/// own, and invited users, keep the one that they have.
+pub(super) fn with_default(state: &StateView, role: Role) -> ApiResult<Map<String, Value>> {
+    let before = default_role(state).power();
+    let mut content = levels(state)?;
+    let users = users_of(&mut content)?;
+    for member in state.of_type("m.room.member") {
+        let Some(user) = member.state_key().and_then(|key| UserId::parse(key).ok()) else {
+            continue;
+        };
+        let is_there = matches!(state.membership(&user), MembershipState::Join | MembershipState::Invite);
+        if is_there && !is_above_all(state, &user) {
+            users.entry(user.to_string()).or_insert(json!(before));
+        }
+    }
+    content.insert("users_default".to_owned(), json!(role.power()));
+    let_all_witness(&mut content);
+    Ok(content)
+}
+
+/// Whether a user is a creator in a room version in which these are above all power levels.
+pub(super) fn is_above_all(state: &StateView, user: &UserId) -> bool {
+    state.creators().contains(user) && state.version().rules().authorization.explicitly_privilege_room_creators
+}
+
+fn levels(state: &StateView) -> ApiResult<Map<String, Value>> {
+    let levels = state
+        .get("m.room.power_levels", "")
+        .and_then(|pdu| pdu.content_as().ok());
+    levels.ok_or_else(|| ApiError::forbidden("This room has no power levels, so its roles cannot be changed."))
+}
+
+fn users_of(levels: &mut Map<String, Value>) -> ApiResult<&mut Map<String, Value>> {
+    let users = levels.entry("users").or_insert_with(|| json!({}));
+    let users = users.as_object_mut();
+    users.ok_or_else(|| ApiError::forbidden("The power levels of this room cannot be changed."))
 }
 
 /// Documents that were created before witness events existed have no level for them (`spec/docs/events.md`).

@@ -6,6 +6,7 @@ mod comments;
 mod history;
 mod media;
 mod lock;
+mod sharing;
 
 pub use comments::{Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage};
 pub use history::{
@@ -14,6 +15,9 @@ pub use history::{
 };
 pub use media::{MediaFile, MediaList, MediaUsage};
 pub use lock::{Approval, ApprovalList, ApproveDocument, DocumentLock, Lock, LockDocument};
+pub use sharing::{
+    Access, AccessRequest, AccessRequests, DocumentAccess, DocumentServer, DocumentServers, TransferDocument,
+};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId, presence::PresenceState};
 use serde::{Deserialize, Serialize};

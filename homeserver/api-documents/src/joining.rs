@@ -1,0 +1,211 @@
+//! `/documents/{id}/access` and `/documents/{id}/access-requests`: who may join a document without an invitation, with which
+//! role, and who asks to.
+//!
+//! Must not give a role to members who are in the document already.
+
+use std::cmp::Reverse;
+
+use axum::{Json, Router, extract::State, routing::get};
+use ruma::{
+    RoomId, UserId,
+    events::room::{history_visibility::HistoryVisibility, member::MembershipState},
+    room::JoinRuleKind,
+};
+use serde_json::{Map, Value, json};
+use weft_dag::StateView;
+use weft_http::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
+use weft_room_api::RoomError;
+use weft_wire::{
+    Role,
+    rest::{Access, AccessRequest, AccessRequests, DocumentAccess},
+};
+
+use super::{
+    DocumentPorts,
+    caller::{Named, Open, open, open_room},
+    failures::may_not,
+    lock::{MAX_ATTEMPTS, condition, state_event},
+    request::JsonBody,
+    roles, summary,
+};
+
+const JOIN_RULES: &str = "m.room.join_rules";
+const HISTORY_VISIBILITY: &str = "m.room.history_visibility";
+const POWER_LEVELS: &str = "m.room.power_levels";
+
+pub(super) fn routes() -> Router<DocumentPorts> {
+    Router::new()
+        .route("/_weft/client/v1/documents/{id}/access", get(show).put(set))
+        .route("/_weft/client/v1/documents/{id}/access-requests", get(requests))
+}
+
+/// Who may join, for every member.
+async fn show(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+) -> ApiResult<Json<DocumentAccess>> {
+    let Open { state, .. } = open(&ports, &named, &session.user_id).await?;
+    Ok(Json(shown(&state)))
+}
+
+fn shown(state: &StateView) -> DocumentAccess {
+    let rules: Value = state
+        .get(JOIN_RULES, "")
+        .and_then(|rules| rules.content_as().ok())
+        .unwrap_or_default();
+    let space = rules.pointer("/allow/0/room_id").and_then(Value::as_str);
+    let space = space.and_then(|space| space.try_into().ok());
+    let (access, space) = match state.join_rule() {
+        JoinRuleKind::Public => (Access::Public, None),
+        JoinRuleKind::Knock => (Access::Request, None),
+        JoinRuleKind::Restricted | JoinRuleKind::KnockRestricted => (Access::Space, space),
+        _ => (Access::Private, None),
+    };
+    DocumentAccess {
+        access,
+        space,
+        role: roles::default_role(state),
+    }
+}
+
+/// Sets who may join; 403 below manager, and for what changes the roles or what others than members can read below owner.
+async fn set(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    JsonBody(wanted): JsonBody<DocumentAccess>,
+) -> ApiResult<Json<DocumentAccess>> {
+    let user = &session.user_id;
+    let Open { room, .. } = open(&ports, &named, user).await?;
+    check(&ports, user, &wanted).await?;
+    // In each step no more people get in, or get more, than before it and after the last one.
+    for _ in 0..MAX_ATTEMPTS {
+        let state = open_room(&ports, &room, user).await?.state;
+        let Some((kind, content)) = next_step(&state, &wanted)? else {
+            return Ok(Json(shown(&state)));
+        };
+        if !state.can_send_state(user, kind) {
+            return Err(may_not("change who may join it"));
+        }
+        let before = state.get(kind, "").map(|pdu| pdu.event_id().to_owned());
+        let event = state_event(user, kind, "", content);
+        match ports
+            .rooms
+            .send_if(&room, event, vec![condition(kind, "", before)])
+            .await
+        {
+            Ok(_) | Err(RoomError::StateChanged { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ApiError::unavailable(
+        "The access to this document is being changed. Try again.",
+    ))
+}
+
+async fn check(ports: &DocumentPorts, user: &UserId, wanted: &DocumentAccess) -> ApiResult<()> {
+    if (wanted.access == Access::Space) != wanted.space.is_some() {
+        return Err(ApiError::invalid_param(
+            "A space is needed for the access \"space\", and only for it.",
+        ));
+    }
+    let highest = match wanted.access {
+        Access::Public => Role::Commenter,
+        Access::Space => Role::Editor,
+        Access::Private | Access::Request => Role::Viewer,
+    };
+    if wanted.role > highest {
+        let message = format!("With this access the role can be {} at most.", highest.name());
+        return Err(ApiError::invalid_param(message));
+    }
+    let Some(space) = &wanted.space else { return Ok(()) };
+    let reader = ports.rooms.reader();
+    let is_member = reader.membership(space, user).await? == MembershipState::Join;
+    if !is_member || !is_space(ports, space).await? {
+        return Err(ApiError::not_found("No such space, or you are not a member of it."));
+    }
+    Ok(())
+}
+
+async fn is_space(ports: &DocumentPorts, room: &RoomId) -> ApiResult<bool> {
+    let create = ports.rooms.reader().state_event(room, "m.room.create", "").await?;
+    let content: Value = create.and_then(|create| create.content_as().ok()).unwrap_or_default();
+    Ok(content.get("type").and_then(Value::as_str) == Some("m.space"))
+}
+
+/// The next event on the way to the wanted access; `None` if there is nothing left to do.
+fn next_step(state: &StateView, wanted: &DocumentAccess) -> ApiResult<Option<(&'static str, Map<String, Value>)>> {
+    let rules = join_rules(wanted);
+    let now = state
+        .get(JOIN_RULES, "")
+        .and_then(|rules| rules.content_as::<Map<String, Value>>().ok());
+    let visible = state.history_visibility() == HistoryVisibility::WorldReadable;
+    let to_be_visible = wanted.access == Access::Public;
+    let visibility = |value: &str| Map::from_iter([("history_visibility".to_owned(), json!(value))]);
+    let default = roles::default_role(state);
+    let has_rules = now.as_ref() == Some(&rules);
+    if !has_rules && now.is_none_or(|now| now.get("join_rule") != Some(&json!("invite"))) {
+        // Nobody joins by the old rule and gets the new role.
+        let rules = if default == wanted.role {
+            rules
+        } else {
+            join_rules(&DocumentAccess::default())
+        };
+        return Ok(Some((JOIN_RULES, rules)));
+    }
+    if default != wanted.role {
+        return Ok(Some((POWER_LEVELS, roles::with_default(state, wanted.role)?)));
+    }
+    if visible && !to_be_visible {
+        return Ok(Some((HISTORY_VISIBILITY, visibility("shared"))));
+    }
+    if !visible && to_be_visible {
+        return Ok(Some((HISTORY_VISIBILITY, visibility("world_readable"))));
+    }
+    Ok((!has_rules).then_some((JOIN_RULES, rules)))
+}
+
+fn join_rules(wanted: &DocumentAccess) -> Map<String, Value> {
+    let rule = match wanted.access {
+        Access::Private => "invite",
+        Access::Request => "knock",
+        Access::Space => "restricted",
+        Access::Public => "public",
+    };
+    let mut content = Map::from_iter([("join_rule".to_owned(), json!(rule))]);
+    if let Some(space) = &wanted.space {
+        let allow = json!([{"type": "m.room_membership", "room_id": space}]);
+        content.insert("allow".to_owned(), allow);
+    }
+    content
+}
+
+/// Users who knocked; for those who may invite.
+async fn requests(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+) -> ApiResult<Json<AccessRequests>> {
+    let Open { state, .. } = open(&ports, &named, &session.user_id).await?;
+    if !state.can_invite(&session.user_id) {
+        return Err(may_not("see who asks for access"));
+    }
+    let mut requests: Vec<AccessRequest> = state
+        .of_type("m.room.member")
+        .filter_map(|pdu| {
+            let user_id = UserId::parse(pdu.state_key()?).ok()?;
+            (state.membership(&user_id) == MembershipState::Knock).then(|| AccessRequest {
+                display_name: summary::field(Some(pdu), "displayname"),
+                reason: summary::field(Some(pdu), "reason"),
+                at: pdu.origin_server_ts().get().into(),
+                user_id,
+            })
+        })
+        .collect();
+    requests.sort_by(|one, other| (Reverse(one.at), &one.user_id).cmp(&(Reverse(other.at), &other.user_id)));
+    Ok(Json(AccessRequests { requests }))
+}

@@ -1,0 +1,105 @@
+//! Bodies about who may join a document, who owns it, and which servers have it (`spec/docs/documents-api.md`, "Access").
+
+use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
+use serde::{Deserialize, Serialize};
+
+use crate::Role;
+
+/// `POST /documents/{id}/owner`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TransferDocument {
+    /// The new owner, a member of the document.
+    pub user: OwnedUserId,
+    /// The caller leaves the document.
+    #[serde(default)]
+    pub leave: bool,
+}
+
+/// Who may join a document without an invitation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// Nobody.
+    #[default]
+    Private,
+    /// Nobody, but everybody may ask.
+    Request,
+    /// Members of a space.
+    Space,
+    /// Everybody, and everybody may read.
+    Public,
+}
+
+/// `GET` and `PUT /documents/{id}/access`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentAccess {
+    /// Who may join.
+    pub access: Access,
+    /// The space whose members may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub space: Option<OwnedRoomId>,
+    /// The role of those who join and were not given another one.
+    #[serde(default = "viewer")]
+    pub role: Role,
+}
+
+const fn viewer() -> Role {
+    Role::Viewer
+}
+
+impl Default for DocumentAccess {
+    fn default() -> Self {
+        Self {
+            access: Access::Private,
+            space: None,
+            role: Role::Viewer,
+        }
+    }
+}
+
+/// `GET /documents/{id}/access-requests`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessRequests {
+    /// The newest first.
+    pub requests: Vec<AccessRequest>,
+}
+
+/// A user who asks for access.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AccessRequest {
+    /// The user.
+    pub user_id: OwnedUserId,
+    /// Their name.
+    pub display_name: Option<String>,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When, milliseconds since 1970.
+    pub at: u64,
+}
+
+/// `GET /documents/{id}/servers`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentServers {
+    /// Servers with members, by name: each has the whole document.
+    pub servers: Vec<DocumentServer>,
+    /// Servers with invited users and without members: they know the title and who invited.
+    pub invited: Vec<OwnedServerName>,
+    /// Servers whose users left, were removed or declined: they keep what they received.
+    pub former: Vec<OwnedServerName>,
+    /// The names of `servers` once a user has accepted an invitation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<Vec<OwnedServerName>>,
+}
+
+/// A server with a copy of a document.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DocumentServer {
+    /// Its name.
+    pub server_name: OwnedServerName,
+    /// Members who are its users.
+    pub users: u64,
+}
