@@ -42,7 +42,9 @@ impl EventStream {
     /// When the server refuses.
     pub async fn unread(client: &Client, room: &str, since: Option<&str>) -> Result<Self> {
         let since: Vec<_> = since.into_iter().map(|id| ("last-event-id", id)).collect();
-        let response = client.of_document(Method::GET, room, "/events", &since, Vec::new()).await?;
+        let response = client
+            .of_document(Method::GET, room, "/events", &since, Vec::new())
+            .await?;
         ensure!(response.status().is_success(), "{}", response.status());
         Ok(Self {
             response,
@@ -92,7 +94,10 @@ impl EventStream {
     /// When the stream ends before it.
     pub async fn until(&mut self, name: &str) -> Result<Value> {
         loop {
-            let sent = self.next().await?.with_context(|| format!("the stream ended before {name}"))?;
+            let sent = self
+                .next()
+                .await?
+                .with_context(|| format!("the stream ended before {name}"))?;
             if sent.name == name {
                 return Ok(sent.data);
             }

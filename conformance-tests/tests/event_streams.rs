@@ -30,7 +30,9 @@ async fn a_program_on_another_server_follows_a_document_and_loses_nothing_in_a_r
     let seen = stream.last_id.clone();
     drop(stream);
     for number in 0..20 {
-        alice.post(&chat, json!({"message": format!("missed {number}")})).await?;
+        alice
+            .post(&chat, json!({"message": format!("missed {number}")}))
+            .await?;
     }
     for server in &mut world.servers {
         server.terminate().await?;
@@ -86,8 +88,15 @@ async fn streams_that_nobody_reads_do_not_fill_the_memory() -> Result<()> {
         most = most.max(world.servers[0].resident_bytes()?);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
-    println!("{} streams open, {} MB more", streams.len(), most.saturating_sub(before) / 1_000_000);
-    assert!(most.saturating_sub(before) < MOST_BYTES, "{before} bytes before, {most} bytes after");
+    println!(
+        "{} streams open, {} MB more",
+        streams.len(),
+        most.saturating_sub(before) / 1_000_000
+    );
+    assert!(
+        most.saturating_sub(before) < MOST_BYTES,
+        "{before} bytes before, {most} bytes after"
+    );
     // Nobody else is refused.
     alice.say(&room, "still here").await?;
     let mut own = EventStream::open(&alice, &room, None).await?;

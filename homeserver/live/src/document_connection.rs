@@ -583,7 +583,10 @@ fn is_about_one_edit(error: &RoomError) -> bool {
     matches!(
         error,
         RoomError::Edit(
-            EditRefusal::Update { .. } | EditRefusal::TooLarge { .. } | EditRefusal::Role { .. } | EditRefusal::Locked { .. }
+            EditRefusal::Update { .. }
+                | EditRefusal::TooLarge { .. }
+                | EditRefusal::Role { .. }
+                | EditRefusal::Locked { .. }
         )
     )
 }

@@ -22,5 +22,7 @@ pub use office::{Direction, Office, OfficeError, PANDOC_MISSING, Pandoc};
 pub use pool::{Pool, PoolConfig};
 pub use renderer::Renderer;
 pub use task::{
-    AnchorRequest, Applied, ApplyRequest, Conflict, ConflictKind, DiffRequest, DiffRun, Difference, EditRequest, Edited, Format, ImageFormat, ImportRequest, Imported, LocateRequest, Located, LostContent, Path, Reduced, RenderRequest, Rendered, RestoreRequest, RunKind, Source, Target, TextHash, ThumbnailRequest,
+    AnchorRequest, Applied, ApplyRequest, Conflict, ConflictKind, DiffRequest, DiffRun, Difference, EditRequest,
+    Edited, Format, ImageFormat, ImportRequest, Imported, LocateRequest, Located, LostContent, Path, Reduced,
+    RenderRequest, Rendered, RestoreRequest, RunKind, Source, Target, TextHash, ThumbnailRequest,
 };

@@ -23,7 +23,8 @@ use crate::figures::{Counters, PoolFigures, count, value};
 use crate::protocol::{Answer, Frame, PARTS, Task};
 use crate::renderer::Renderer;
 use crate::task::{
-    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, ImportRequest, Imported, LocateRequest, Located, Reduced, RenderRequest, Rendered, RestoreRequest, ThumbnailRequest,
+    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, ImportRequest, Imported,
+    LocateRequest, Located, Reduced, RenderRequest, Rendered, RestoreRequest, ThumbnailRequest,
 };
 use documents::Documents;
 use process::{Process, ProcessError};

@@ -5,7 +5,8 @@ use weft_wire::anchor::Anchor;
 
 use crate::error::RenderError;
 use crate::task::{
-    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, ImportRequest, Imported, LocateRequest, Located, RenderRequest, Rendered, RestoreRequest,
+    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, ImportRequest, Imported,
+    LocateRequest, Located, RenderRequest, Rendered, RestoreRequest,
 };
 
 /// Renders and edits documents. `document` names the document (its room id): limits and pauses after failures are per

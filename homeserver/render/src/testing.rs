@@ -1,14 +1,15 @@
 //! A renderer without workers, for tests of servers. Must not render anything: tests of rendering start real workers.
 
 use async_trait::async_trait;
-use weft_wire::anchor::Anchor;
 use bytes::Bytes;
+use weft_wire::anchor::Anchor;
 
 use crate::error::RenderError;
 use crate::office::{Direction, Office, OfficeError};
 use crate::renderer::Renderer;
 use crate::task::{
-    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, ImportRequest, Imported, LocateRequest, Located, RenderRequest, Rendered, RestoreRequest,
+    AnchorRequest, Applied, ApplyRequest, DiffRequest, Difference, EditRequest, Edited, ImportRequest, Imported,
+    LocateRequest, Located, RenderRequest, Rendered, RestoreRequest,
 };
 
 /// Refuses every request, as if no worker could be started.

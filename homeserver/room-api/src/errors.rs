@@ -575,30 +575,6 @@ mod tests {
             EventRefusal::BadContent { reason: text() }.into(),
             EventRefusal::TooLarge { reason: text() }.into(),
             EventRefusal::Inadmissible { reason: text() }.into(),
-            EditRefusal::NotJoined.into(),
-            EditRefusal::Role {
-                role: Role::Viewer,
-                refused: RefusedEdit {
-                    inserted: vec![RefusedBlock {
-                        client: 7,
-                        clock: 0,
-                        length: 3,
-                    }],
-                    deleted: Vec::new(),
-                },
-            }
-            .into(),
-            EditRefusal::Locked {
-                refused: RefusedEdit::default(),
-            }
-            .into(),
-            EditRefusal::Update {
-                rule: "skip".into(),
-                reason: text(),
-            }
-            .into(),
-            EditRefusal::TooLarge { bytes: 3, limit: 2 }.into(),
-            EditRefusal::TooManyClients(7).into(),
             ContentRefusal::NotADocument(room.to_owned()).into(),
             ContentRefusal::UnknownEvent(event.to_owned()).into(),
             ContentRefusal::Unmergeable(text()).into(),
@@ -635,10 +611,37 @@ mod tests {
         ]
     }
 
+    fn edit_refusals() -> [EditRefusal; 6] {
+        [
+            EditRefusal::NotJoined,
+            EditRefusal::Role {
+                role: Role::Viewer,
+                refused: RefusedEdit {
+                    inserted: vec![RefusedBlock {
+                        client: 7,
+                        clock: 0,
+                        length: 3,
+                    }],
+                    deleted: Vec::new(),
+                },
+            },
+            EditRefusal::Locked {
+                refused: RefusedEdit::default(),
+            },
+            EditRefusal::Update {
+                rule: "skip".into(),
+                reason: text(),
+            },
+            EditRefusal::TooLarge { bytes: 3, limit: 2 },
+            EditRefusal::TooManyClients(7),
+        ]
+    }
+
     #[test]
     fn every_error_survives_the_way_to_another_process() {
         let all = refusals()
             .into_iter()
+            .chain(edit_refusals().into_iter().map(RoomError::from))
             .chain(unavailable().into_iter().map(RoomError::from));
         for error in all {
             let sent = serde_json::to_string(&error).unwrap();

@@ -4,8 +4,8 @@
 
 mod comments;
 mod history;
-mod media;
 mod lock;
+mod media;
 mod sharing;
 
 pub use comments::{Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage};
@@ -13,8 +13,8 @@ pub use history::{
     ActiveDay, Activity, Attribution, Blame, BlamedRun, DocumentDiff, DocumentDiffRun, History, HistoryEdit,
     HistoryEntry, NameVersion, NamedVersion, RestoreVersion, RollBack, VersionRestored, WorkSession,
 };
-pub use media::{MediaFile, MediaList, MediaUsage};
 pub use lock::{Approval, ApprovalList, ApproveDocument, DocumentLock, Lock, LockDocument};
+pub use media::{MediaFile, MediaList, MediaUsage};
 pub use sharing::{
     Access, AccessRequest, AccessRequests, DocumentAccess, DocumentServer, DocumentServers, TransferDocument,
 };

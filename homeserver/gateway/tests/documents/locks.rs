@@ -27,19 +27,55 @@ async fn shared(world: &World) -> (String, Person, [Person; 4]) {
     (doc, alice, people.try_into().unwrap_or_else(|_| panic!("four people")))
 }
 
+/// The status and the JSON of an answer.
+fn send<'a>(
+    world: &'a World,
+    person: &Person,
+    method: &'a str,
+    path: &'a str,
+    body: Value,
+) -> impl Future<Output = (u16, Value)> + use<'a> {
+    let token = person.token.clone();
+    async move {
+        let answer = world.ask(Some(&token), method, path, Some(body.to_string())).await;
+        (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap())
+    }
+}
+
+/// By position, as an update, and by restoring.
+async fn edits_are_refused(world: &World, person: &Person, doc: &str) {
+    let update = weft_testkit::Editor::new(99).insert(0, "b");
+    let restore = Some(json!({"at": 0}));
+    for (status, answer) in [
+        edit(world, person, doc, 1).await,
+        world
+            .send_bytes(person, &format!("/documents/{doc}/updates"), &update)
+            .await,
+        world
+            .request(person, "POST", &format!("/documents/{doc}/restore"), restore)
+            .await,
+    ] {
+        let refused = (status, &answer["errcode"]);
+        assert_eq!(refused, (403, &json!("DEV_WEFT_LOCKED")), "{}", person.user);
+    }
+}
+
+/// The user of each approval and whether it is of the present text, by user.
+fn present(list: &Value) -> Vec<(Value, Value)> {
+    let approvals = list["approvals"].as_array().unwrap().iter();
+    let mut found: Vec<_> = approvals
+        .map(|one| (one["userId"].clone(), one["isPresentText"].clone()))
+        .collect();
+    found.sort_by_key(|one| one.0.to_string());
+    found
+}
+
 #[tokio::test]
 async fn nobody_edits_a_locked_document_until_a_manager_unlocks_it() {
     let world = World::new().await;
     let (doc, alice, [manager, editor, commenter, viewer]) = shared(&world).await;
     let path = format!("/documents/{doc}/lock");
-    let put = |person: &Person, body: Value| {
-        let (path, token) = (path.clone(), person.token.clone());
-        let world = &world;
-        async move {
-            let answer = world.ask(Some(&token), "PUT", &path, Some(body.to_string())).await;
-            (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap())
-        }
-    };
+    let put = |person: &Person, body: Value| send(&world, person, "PUT", &path, body);
     assert_eq!(world.get(&viewer, &path).await, json!({"locked": false}));
     for person in [&editor, &commenter, &viewer] {
         assert_eq!(put(person, json!({})).await.0, 403);
@@ -64,33 +100,7 @@ async fn nobody_edits_a_locked_document_until_a_manager_unlocks_it() {
     // A second lock changes nothing.
     assert_eq!(put(&alice, json!({"reason": "Again"})).await, (200, lock.clone()));
     for person in [&alice, &manager, &editor] {
-        let (status, answer) = edit(&world, person, &doc, 1).await;
-        assert_eq!(
-            (status, &answer["errcode"]),
-            (403, &json!("DEV_WEFT_LOCKED")),
-            "{}",
-            person.user
-        );
-        let update = weft_testkit::Editor::new(99).insert(0, "b");
-        let (status, answer) = world
-            .send_bytes(person, &format!("/documents/{doc}/updates"), &update)
-            .await;
-        assert_eq!(
-            (status, &answer["errcode"]),
-            (403, &json!("DEV_WEFT_LOCKED")),
-            "{}",
-            person.user
-        );
-        let restore = Some(json!({"at": 0}));
-        let (status, answer) = world
-            .request(person, "POST", &format!("/documents/{doc}/restore"), restore)
-            .await;
-        assert_eq!(
-            (status, &answer["errcode"]),
-            (403, &json!("DEV_WEFT_LOCKED")),
-            "{}",
-            person.user
-        );
+        edits_are_refused(&world, person, &doc).await;
     }
     assert_eq!(edit(&world, &viewer, &doc, 1).await.1["errcode"], "DEV_WEFT_LOCKED");
     let chat = Some(json!({"message": "Why is it locked?"}));
@@ -124,14 +134,7 @@ async fn an_approval_is_of_the_text_that_was_approved() {
     let world = World::new().await;
     let (doc, alice, [manager, editor, commenter, viewer]) = shared(&world).await;
     let path = format!("/documents/{doc}/approvals");
-    let approve = |person: &Person, body: Value| {
-        let (path, token) = (path.clone(), person.token.clone());
-        let world = &world;
-        async move {
-            let answer = world.ask(Some(&token), "POST", &path, Some(body.to_string())).await;
-            (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap())
-        }
-    };
+    let approve = |person: &Person, body: Value| send(&world, person, "POST", &path, body);
     assert_eq!(world.get(&viewer, &path).await, json!({"approvals": []}));
     assert_eq!(approve(&viewer, json!({})).await.0, 403);
     assert_eq!(
@@ -159,14 +162,6 @@ async fn an_approval_is_of_the_text_that_was_approved() {
     assert_eq!(edit(&world, &editor, &doc, 1).await.0, 200);
     let (status, second) = approve(&alice, json!({})).await;
     assert_eq!(status, 201, "{second}");
-    let present = |list: &Value| -> Vec<(Value, Value)> {
-        let approvals = list["approvals"].as_array().unwrap().iter();
-        let mut found: Vec<_> = approvals
-            .map(|one| (one["userId"].clone(), one["isPresentText"].clone()))
-            .collect();
-        found.sort_by_key(|one| one.0.to_string());
-        found
-    };
     let list = world.get(&viewer, &path).await;
     let expected = [(json!(alice.user), json!(true)), (json!(commenter.user), json!(false))];
     assert_eq!(present(&list), expected);

@@ -4,8 +4,9 @@
 use async_trait::async_trait;
 use weft_crdt::Update;
 use weft_render::{
-    AnchorRequest, Applied, ApplyRequest, Change, DiffRequest, Difference, EditRequest, Edited, ImportRequest, Imported, LocateRequest, Located, LostContent,
-    PlaceError, RenderError, RenderRequest, Rendered, Renderer, RestoreRequest, TextHash, testing::NoRenderer,
+    AnchorRequest, Applied, ApplyRequest, Change, DiffRequest, Difference, EditRequest, Edited, ImportRequest,
+    Imported, LocateRequest, Located, LostContent, PlaceError, RenderError, RenderRequest, Rendered, Renderer,
+    RestoreRequest, TextHash, testing::NoRenderer,
 };
 use weft_testkit::Editor;
 use weft_wire::anchor::Anchor;
