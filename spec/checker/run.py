@@ -128,6 +128,7 @@ SUITES = (
     ("audit", audit.run, audit.expected),
     ("anchors", talk.form, talk.expected),
     ("resolutions", talk.decided, talk.expected),
+    ("suggestions", talk.state, talk.expected),
     ("awareness", awareness.run, awareness.expected),
     ("rendering", rendering.run, rendering.expected),
     ("live", frame_answer, frame_expected),

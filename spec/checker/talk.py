@@ -1,4 +1,4 @@
-"""Anchors of comments and decisions about them, as in spec/docs/comments.md."""
+"""Anchors of comments, decisions about them, and what became of suggestions, as in spec/docs/comments.md and suggestions.md."""
 
 from readings import altered, bound
 
@@ -81,6 +81,31 @@ def decided(case):
     if altered("resolutions: the first one counts"):
         key = lambda one: (-one["at"], one["event_id"])
     return max(left, key=key)["outcome"] if left else None
+
+
+def state(case):
+    """What became of a suggestion."""
+    if case.get("accepted") and not altered("suggestions: a decision counts more than an acceptance"):
+        return "accepted"
+
+    def counts(one):
+        if one["outcome"] == "withdrawn":
+            return one["sender"] == case["author"] or altered("suggestions: anybody withdraws")
+        if one["outcome"] == "rejected":
+            own = one["sender"] == case["author"] and altered("suggestions: authors reject")
+            return one["might_edit"] or own or altered("suggestions: anybody rejects")
+        return one["outcome"] == "accepted" and altered("suggestions: a decision accepts")
+
+    valid = [one for one in case["decisions"] if counts(one)]
+    if altered("suggestions: what does not count replaces others"):
+        replaced = {name for one in case["decisions"] for name in one.get("after", [])}
+        valid = [one for one in valid if one["event_id"] not in replaced]
+    found = decided({"resolutions": valid})
+    if found is None and altered("suggestions: other outcomes count"):
+        found = decided({"resolutions": case["decisions"]})
+    if found is None:
+        return "accepted" if case.get("accepted") else "open"
+    return found
 
 
 def expected(case):

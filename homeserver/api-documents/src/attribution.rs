@@ -9,7 +9,10 @@ use weft_render::DiffRun;
 use weft_room_read::{AuthoredBlocks, versions::EventSteps};
 use weft_wire::rest::Attribution;
 
-use super::DocumentPorts;
+use super::{
+    DocumentPorts,
+    acceptance::{self, Accepted},
+};
 
 /// What is known about the blocks of a text.
 #[derive(Default)]
@@ -17,6 +20,8 @@ pub(super) struct Authorship {
     authors: weft_room_read::Authors,
     /// Events that the caller may see.
     visible: BTreeSet<OwnedEventId>,
+    /// Events that accept suggestions.
+    accepted: BTreeMap<OwnedEventId, Accepted>,
     deletions: BTreeMap<u64, Vec<Deletion>>,
 }
 
@@ -60,6 +65,8 @@ impl Authorship {
         let visible = reader
             .visible_to_user(room, user, events.into_values().collect())
             .await?;
+        let updates = visible.iter().map(|event| &**event);
+        let accepted = acceptance::of_updates(ports, room, user, updates).await?;
         let mut deletions: BTreeMap<u64, Vec<Deletion>> = BTreeMap::new();
         for one in steps {
             for step in one.steps {
@@ -81,6 +88,7 @@ impl Authorship {
         }
         Ok(Self {
             authors,
+            accepted,
             visible: visible.into_iter().map(|event| event.event_id().to_owned()).collect(),
             deletions,
         })
@@ -153,8 +161,11 @@ impl Authorship {
         };
         let event = event.as_ref().map(|event| event.event_id().to_owned());
         let is_visible = event.as_ref().is_none_or(|event| self.visible.contains(event));
+        let accepted = event.as_ref().and_then(|event| self.accepted.get(event));
         Attribution {
             author: Some(author.clone()),
+            proposed_by: accepted.map(|accepted| accepted.by.clone()),
+            suggestion: accepted.map(|accepted| accepted.suggestion.clone()),
             event_id: event.filter(|_| is_visible),
             at: is_visible.then_some(*at),
         }

@@ -30,7 +30,7 @@ use weft_wire::{
 
 use self::{
     anchoring::NewAnchor,
-    threads::{Found, Reading, Root},
+    threads::{Found, Root},
 };
 use super::{
     DocumentPorts, Read,
@@ -39,6 +39,8 @@ use super::{
     request::{JsonBody, idempotency_key},
     resolutions::{self, named},
 };
+
+pub(super) use self::threads::{Reading, is_answer};
 
 /// Comments or replies of a page if the request does not say.
 const ENTRIES: usize = 50;
@@ -351,7 +353,7 @@ async fn decide(
 }
 
 /// A visible event of the document; 404 for any other one.
-async fn visible_event(
+pub(super) async fn visible_event(
     ports: &DocumentPorts,
     room: &RoomId,
     user: &UserId,

@@ -70,7 +70,8 @@ pub(super) async fn diff(
     Ok(Json(answer))
 }
 
-async fn attributed(
+/// The runs with who wrote, and who deleted them.
+pub(super) async fn attributed(
     ports: &DocumentPorts,
     room: &RoomId,
     user: &UserId,

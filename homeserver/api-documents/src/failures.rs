@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use ruma::UserId;
-use serde_json::json;
+use serde_json::{Value, json};
 use weft_http::errors::ApiError;
 use weft_room_api::RefusedContent;
 use weft_wire::errcode;
@@ -34,6 +34,24 @@ pub(super) fn document_changed(version: u64, etag: Option<String>) -> ApiError {
     let message = "The document is not the one that If-Match names.";
     let error = ApiError::new(StatusCode::CONFLICT, errcode::DOCUMENT_CHANGED, message);
     error.with("version", json!(version)).with("etag", json!(etag))
+}
+
+/// The suggestion was decided about already.
+pub(super) fn suggestion_closed(state: Value) -> ApiError {
+    let message = "This suggestion is not open any more.";
+    ApiError::new(StatusCode::CONFLICT, errcode::SUGGESTION_CLOSED, message).with("state", state)
+}
+
+/// Nothing is left of what the suggestion refers to.
+pub(super) fn suggestion_outdated() -> ApiError {
+    let message = "This suggestion no longer applies to the document.";
+    ApiError::new(StatusCode::CONFLICT, errcode::SUGGESTION_OUTDATED, message)
+}
+
+/// The update of a suggestion can't be applied to the document.
+pub(super) fn inadmissible_suggestion(reason: &dyn std::fmt::Display) -> ApiError {
+    let message = format!("The suggestion can't be applied to the document: {reason}.");
+    ApiError::new(StatusCode::BAD_REQUEST, errcode::UPDATE_REFUSED, message)
 }
 
 /// The key was used for another request.

@@ -35,7 +35,7 @@ use weft_wire::{
 
 use self::sessions::{Sessions, Work};
 use super::{
-    DocumentPorts,
+    DocumentPorts, acceptance,
     caller::{Named, joined},
     point::Point,
     request::JsonBody,
@@ -176,12 +176,17 @@ async fn collect(
         let updates = events.iter().filter(|event| is_update(&event.pdu));
         let ids: Vec<_> = updates.map(|event| event.pdu.event_id().to_owned()).collect();
         let mut steps = reader.steps_of(room, &ids).await?.into_iter();
+        let updates = events.iter().map(|event| &*event.pdu);
+        let accepted = acceptance::of_updates(ports, room, user, updates).await?;
         for event in events {
             if found.is_complete_before(wanted.limit, at(&event.pdu)) {
                 return Ok(Some(event.order.saturating_add(1)));
             }
             if is_update(&event.pdu) {
-                let work = work(&event.pdu, steps.next().flatten(), edits < MAX_HISTORY_EDITS);
+                let mut work = work(&event.pdu, steps.next().flatten(), edits < MAX_HISTORY_EDITS);
+                if let Some(accepted) = accepted.get(event.pdu.event_id()) {
+                    work.accepts(accepted);
+                }
                 edits += work.edits.len();
                 found.take(work);
             } else if let Some(version) = version_of(&event.pdu) {
@@ -213,6 +218,8 @@ fn work(event: &Pdu, steps: Option<EventSteps>, in_detail: bool) -> Work {
         at,
         inserted,
         deleted,
+        suggestion: None,
+        proposed_by: None,
     };
     let sizes = steps.iter().map(size_of);
     let (inserted, deleted) = sizes.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
@@ -232,6 +239,7 @@ fn work(event: &Pdu, steps: Option<EventSteps>, in_detail: bool) -> Work {
         versions,
         inserted,
         deleted,
+        proposed_by: None,
         edits,
     }
 }

@@ -3,6 +3,7 @@
 //! A thin layer over rooms: every operation is also possible through Matrix endpoints, with the same effect. Roles
 //! are power levels. Must not decide who may give them: the room's own rules do.
 
+mod acceptance;
 mod access;
 mod approvals;
 mod attribution;
@@ -39,6 +40,7 @@ mod restore;
 mod roles;
 mod servers;
 mod show;
+mod suggestions;
 mod summary;
 mod unread;
 
@@ -165,6 +167,7 @@ pub fn router(ports: DocumentPorts) -> Router {
         .merge(ownership::routes())
         .merge(joining::routes())
         .merge(servers::routes())
+        .merge(suggestions::routes())
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(ratelimit::add_headers))
         .layer(weft_http::cors::layer())

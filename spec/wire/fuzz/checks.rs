@@ -19,6 +19,7 @@ use crate::{
     resolution::ResolutionContent,
     rest,
     snapshot::DocumentSnapshot,
+    suggestion::SuggestionContent,
     update::UpdateContent,
 };
 
@@ -68,6 +69,11 @@ pub fn bodies(data: &[u8]) {
     round_trip::<DocumentContent>(data);
     round_trip::<VersionContent>(data);
     round_trip::<ResolutionContent>(data);
+    if let Some(suggestion) = round_trip::<SuggestionContent>(data)
+        && let Ok(bytes) = suggestion.bytes()
+    {
+        assert!(bytes.len() <= limits::MAX_SEALED_UPDATE_BYTES);
+    }
     if let Some(anchor) = round_trip::<Anchor>(data)
         && anchor.target().is_some()
     {

@@ -8,6 +8,10 @@ pub const UPDATE_REFUSED: &str = "DEV_WEFT_UPDATE_REFUSED";
 pub const UPDATES_MISSING: &str = "DEV_WEFT_UPDATES_MISSING";
 /// The document is not the one that `If-Match` names; `version` and `etag` are the present ones. HTTP 409.
 pub const DOCUMENT_CHANGED: &str = "DEV_WEFT_DOCUMENT_CHANGED";
+/// The suggestion is not open; `state` is what became of it. HTTP 409.
+pub const SUGGESTION_CLOSED: &str = "DEV_WEFT_SUGGESTION_CLOSED";
+/// The suggestion no longer applies to the text. HTTP 409.
+pub const SUGGESTION_OUTDATED: &str = "DEV_WEFT_SUGGESTION_OUTDATED";
 /// An `Idempotency-Key` was used for another request. HTTP 422.
 pub const KEY_REUSED: &str = "DEV_WEFT_KEY_REUSED";
 /// This server does not have this version of the document, or can't work its content out. HTTP 409.

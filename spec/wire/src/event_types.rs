@@ -10,7 +10,7 @@ pub const DOCUMENT: &str = "dev.weft.document";
 pub const UPDATE: &str = "dev.weft.update";
 /// Message event: a name for the content at the event's ancestors. Content: [`crate::document::VersionContent`].
 pub const VERSION: &str = "dev.weft.version";
-/// Message event: a proposed update that is not part of the text.
+/// Message event: a proposed update that is not part of the text. Content: [`crate::suggestion::SuggestionContent`].
 pub const SUGGESTION: &str = "dev.weft.suggestion";
 /// Message event: a comment is resolved or open again, a suggestion is accepted, rejected or withdrawn. Content:
 /// [`crate::resolution::ResolutionContent`].

@@ -21,6 +21,7 @@ pub mod resolution;
 pub mod rest;
 pub mod role;
 pub mod snapshot;
+pub mod suggestion;
 pub mod trace_context;
 pub mod update;
 pub mod witness;

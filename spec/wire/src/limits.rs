@@ -608,6 +608,10 @@ pub const MAX_RESOLUTIONS_NAMED: usize = 16;
 pub const MAX_COMMENTS_PER_PAGE: usize = 100;
 /// Events of a thread that are counted, and examined for decisions.
 pub const MAX_THREAD_EVENTS: usize = 500;
+/// The summary of a suggestion, bytes: a line or two.
+pub const MAX_SUMMARY_BYTES: usize = 1_024;
+/// Documents whose suggestions are being decided about: a lock for each.
+pub const MAX_DECISIONS: u64 = 10_000;
 /// Users whom a message mentions: each is searched for in the rules of its readers.
 pub const MAX_MENTIONS: usize = 100;
 // --- Media ------------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ mod history;
 mod lock;
 mod media;
 mod sharing;
+mod suggestions;
 
 pub use comments::{Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage};
 pub use history::{
@@ -18,6 +19,8 @@ pub use media::{MediaFile, MediaList, MediaUsage};
 pub use sharing::{
     Access, AccessRequest, AccessRequests, DocumentAccess, DocumentServer, DocumentServers, TransferDocument,
 };
+
+pub use suggestions::{Suggestion, SuggestionDecided, SuggestionList, SuggestionShown, SuggestionState};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId, presence::PresenceState};
 use serde::{Deserialize, Serialize};

@@ -33,7 +33,7 @@ use crate::{
 const EDITS_OF_A_MESSAGE: usize = 50;
 
 /// A request that reads comments.
-pub(super) struct Reading<'a> {
+pub(crate) struct Reading<'a> {
     pub(super) ports: &'a DocumentPorts,
     pub(super) room: &'a RoomId,
     pub(super) user: &'a UserId,
@@ -103,7 +103,7 @@ fn is_redacted(pdu: &Pdu) -> bool {
 }
 
 impl<'a> Reading<'a> {
-    pub(super) async fn of(ports: &'a DocumentPorts, room: &'a RoomId, user: &'a UserId) -> ApiResult<Self> {
+    pub(crate) async fn of(ports: &'a DocumentPorts, room: &'a RoomId, user: &'a UserId) -> ApiResult<Self> {
         let ignored = ignored_users(&ports.accounts, user).await?;
         let reader = ports.rooms.reader();
         let now = reader.last_position(room).await?;
@@ -181,7 +181,22 @@ impl<'a> Reading<'a> {
         .ok_or_else(|| ApiError::not_found("This event is no comment."))
     }
 
-    async fn relations(&self, of: &ruma::EventId) -> ApiResult<Vec<RelationRow>> {
+    /// Whether the caller ignores the sender.
+    pub(crate) fn hides(&self, pdu: &Pdu) -> bool {
+        self.ignored.hides(pdu)
+    }
+
+    /// What the caller has not read of a thread.
+    pub(crate) fn unread_of(&self, root: &ruma::EventId) -> UnreadOf {
+        let unread = self.unread.threads.get(root.as_str());
+        unread.map_or_else(UnreadOf::default, |count| UnreadOf {
+            notifications: count.notifications,
+            highlights: count.highlights,
+        })
+    }
+
+    /// The newest events that relate to a thread's root, newest first.
+    pub(crate) async fn relations(&self, of: &ruma::EventId) -> ApiResult<Vec<RelationRow>> {
         let reader = self.ports.rooms.reader();
         let found = reader.relations_to(self.room, of, self.user, MAX_THREAD_EVENTS).await?;
         let (mut rows, _) = found;
@@ -260,11 +275,7 @@ impl<'a> Reading<'a> {
 
     /// The comment with its place.
     pub(super) fn comment(&self, root: Root, place: Option<Located>) -> Comment {
-        let unread = self.unread.threads.get(root.pdu.event_id().as_str());
-        let unread = unread.map_or_else(UnreadMarks::default, |count| UnreadMarks {
-            notifications: count.notifications,
-            highlights: count.highlights,
-        });
+        let unread = self.unread_of(root.pdu.event_id());
         let resolved = root.is_resolved();
         let decided = root.standing.last();
         let (body, edited_at) = match root.message {
@@ -291,7 +302,8 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn is_answer(row: &RelationRow) -> bool {
+/// Whether an event is a message of a thread.
+pub(crate) fn is_answer(row: &RelationRow) -> bool {
     row.relation == Relation::Thread && row.kind == "m.room.message"
 }
 

@@ -8,7 +8,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use moka::sync::Cache;
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
 use tokio::{
     sync::{Mutex, OwnedMutexGuard},
     time::timeout,
@@ -16,7 +16,7 @@ use tokio::{
 use weft_crdt::{ClientId, Document, Update, limits::CLIENT_ID_END};
 use weft_http::errors::{ApiError, ApiResult};
 use weft_room_read::Reader;
-use weft_wire::limits::{MAX_EDIT_WRITERS, TEXT_READ_WAIT_SECONDS};
+use weft_wire::limits::{MAX_DECISIONS, MAX_EDIT_WRITERS, TEXT_READ_WAIT_SECONDS};
 
 /// The writers of all documents. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +25,8 @@ pub struct Writers {
     of: Cache<(OwnedRoomId, OwnedUserId), Arc<Mutex<Writer>>>,
     /// Users who create documents by requests with a key.
     creating: Cache<OwnedUserId, Arc<Mutex<()>>>,
+    /// Suggestions about which a request decides.
+    decisions: Cache<(OwnedRoomId, OwnedEventId), Arc<Mutex<()>>>,
     random: fn() -> u64,
 }
 
@@ -54,6 +56,7 @@ impl Writers {
         Self {
             of: Cache::new(MAX_EDIT_WRITERS),
             creating: Cache::new(MAX_EDIT_WRITERS),
+            decisions: Cache::new(MAX_DECISIONS),
             random,
         }
     }
@@ -86,6 +89,17 @@ impl Writers {
                 return client;
             }
         }
+    }
+
+    /// The turn to decide about a suggestion. Requests wait here for one another, so that none is accepted twice.
+    ///
+    /// # Errors
+    /// When the earlier requests take too long.
+    pub(crate) async fn decision(&self, room: &RoomId, suggestion: &OwnedEventId) -> ApiResult<OwnedMutexGuard<()>> {
+        let key = (room.to_owned(), suggestion.clone());
+        let turn = self.decisions.get_with(key, Arc::default).lock_owned();
+        let turn = timeout(Duration::from_secs(TEXT_READ_WAIT_SECONDS), turn).await;
+        turn.map_err(|_| ApiError::unavailable("Another decision about this suggestion is not finished. Try again."))
     }
 
     /// A client id that nobody has used in this document.

@@ -77,6 +77,7 @@ mod tests {
             versions: None,
             inserted: 3,
             deleted: 1,
+            proposed_by: None,
             edits: Vec::new(),
         }
     }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::acceptance::Accepted;
 use ruma::{OwnedEventId, OwnedUserId};
 use weft_wire::rest::{HistoryEdit, HistoryEntry, NamedVersion, WorkSession};
 
@@ -19,8 +20,21 @@ pub(super) struct Work {
     pub(super) versions: Option<(u64, u64)>,
     pub(super) inserted: u64,
     pub(super) deleted: u64,
+    /// Whose suggestion it accepts.
+    pub(super) proposed_by: Option<OwnedUserId>,
     /// Newest first.
     pub(super) edits: Vec<HistoryEdit>,
+}
+
+impl Work {
+    /// The event accepts a suggestion.
+    pub(super) fn accepts(&mut self, accepted: &Accepted) {
+        self.proposed_by = Some(accepted.by.clone());
+        for edit in &mut self.edits {
+            edit.suggestion = Some(accepted.suggestion.clone());
+            edit.proposed_by = Some(accepted.by.clone());
+        }
+    }
 }
 
 /// See the module.
@@ -101,6 +115,7 @@ fn begin(work: Work, with_edits: bool) -> WorkSession {
         versions: work.versions,
         inserted: work.inserted,
         deleted: work.deleted,
+        proposed_by: work.proposed_by.into_iter().collect(),
         edits: with_edits.then_some(work.edits),
     }
 }
@@ -113,6 +128,9 @@ fn add(session: &mut WorkSession, work: Work) {
     session.versions = both.map(|(newer, older)| (newer.0.min(older.0), newer.1.max(older.1)));
     session.inserted = session.inserted.saturating_add(work.inserted);
     session.deleted = session.deleted.saturating_add(work.deleted);
+    if let Some(by) = work.proposed_by.filter(|by| !session.proposed_by.contains(by)) {
+        session.proposed_by.push(by);
+    }
     if let Some(edits) = session.edits.as_mut() {
         edits.extend(work.edits);
     }
@@ -132,6 +150,7 @@ mod tests {
             versions: Some((at, at)),
             inserted: 2,
             deleted: 1,
+            proposed_by: None,
             edits: Vec::new(),
         }
     }

@@ -75,6 +75,7 @@ impl RoomEvent {
     /// The name under which it is sent, with its data; `None` if it is of no such type.
     pub(super) fn shown(&self) -> Option<(&'static str, Value)> {
         let content = || vec![("content", self.content.clone())];
+        let with_type = || vec![("type", json!(self.kind)), ("content", self.content.clone())];
         let (name, more) = match (&*self.kind, &self.state_key) {
             ("m.room.message", None) if self.is_comment() => ("comment", content()),
             ("m.room.message", None) => ("chat", content()),
@@ -84,6 +85,9 @@ impl RoomEvent {
                 ("member", more.into())
             }
             (event_types::VERSION, None) => ("version", content()),
+            (event_types::SUGGESTION, None) => ("suggestion", with_type()),
+            (event_types::RESOLUTION, None) if self.is_of_suggestion() => ("suggestion", with_type()),
+            (event_types::RESOLUTION, None) => ("comment", with_type()),
             _ => return None,
         };
         let about = [
@@ -94,6 +98,12 @@ impl RoomEvent {
         let data = about.into_iter().chain(more);
         let data: Map<String, Value> = data.map(|(key, value)| (key.to_owned(), value)).collect();
         Some((name, data.into()))
+    }
+
+    /// The other decisions are about comments.
+    fn is_of_suggestion(&self) -> bool {
+        let outcome = self.content.get("outcome").and_then(Value::as_str);
+        matches!(outcome, Some("accepted" | "rejected" | "withdrawn"))
     }
 
     /// A comment has an anchor, or answers one in its thread.
@@ -169,6 +179,14 @@ mod tests {
                 Some("member"),
             ),
             ("dev.weft.version", None, json!({"name": "1"}), Some("version")),
+            ("dev.weft.suggestion", None, json!({"update": ""}), Some("suggestion")),
+            (
+                "dev.weft.resolution",
+                None,
+                json!({"outcome": "rejected"}),
+                Some("suggestion"),
+            ),
+            ("dev.weft.resolution", None, json!({"outcome": "open"}), Some("comment")),
             ("m.room.topic", Some(""), json!({}), None),
         ] {
             assert_eq!(named(kind, key, content), name, "{kind}");

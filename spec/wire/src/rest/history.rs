@@ -50,6 +50,9 @@ pub struct WorkSession {
     pub inserted: u64,
     /// Units of content that were deleted.
     pub deleted: u64,
+    /// Whose suggestions the author accepted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proposed_by: Vec<OwnedUserId>,
     /// With `detail=edits`: the edits, newest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edits: Option<Vec<HistoryEdit>>,
@@ -70,6 +73,12 @@ pub struct HistoryEdit {
     pub inserted: u64,
     /// Units of content that were deleted.
     pub deleted: u64,
+    /// The suggestion that it accepts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<OwnedEventId>,
+    /// Who proposed that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposed_by: Option<OwnedUserId>,
 }
 
 /// A `dev.weft.version` event.
@@ -133,6 +142,12 @@ pub struct Attribution {
     /// When, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
+    /// If the author accepted a suggestion: who proposed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proposed_by: Option<OwnedUserId>,
+    /// The suggestion.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suggestion: Option<OwnedEventId>,
 }
 
 /// `GET /documents/{id}/diff`.

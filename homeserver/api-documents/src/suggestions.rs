@@ -1,0 +1,274 @@
+//! `/documents/{id}/suggestions`: changes that are not part of the text until an editor accepts them (`spec/docs/suggestions.md`).
+//!
+//! Must not apply the update of a suggestion to the text: what is accepted is an edit of the editor with the same effect, made by a
+//! render worker from a copy.
+
+mod deciding;
+mod proposal;
+mod reading;
+
+use axum::{
+    Json, Router,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode},
+    routing::{get, post},
+};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
+use bytes::Bytes;
+use ruma::{EventId, OwnedEventId, RoomId, UserId};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use weft_crdt::Document;
+use weft_http::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
+use weft_render::{Change, EditRequest, Edited, Unit};
+use weft_room_api::NewEvent;
+use weft_room_read::{Direction, TimelineEvent, Types};
+use weft_wire::{
+    event_types,
+    limits::{
+        MAX_CHANGES_PER_EDIT, MAX_COMMENTS_PER_PAGE, MAX_HISTORY_EVENTS, MAX_SEALED_UPDATE_BYTES, MAX_SUMMARY_BYTES,
+    },
+    rest::{Suggestion, SuggestionList, SuggestionShown, SuggestionState},
+    suggestion::SuggestionContent,
+};
+
+use self::{proposal::Proposal, reading::Reading};
+use super::{
+    DocumentPorts, Read,
+    caller::{Named, joined},
+    chat::transaction,
+    failures::{inadmissible_suggestion, may_not},
+    point::{self, Point},
+    request::{JsonBody, idempotency_key},
+    show::described,
+};
+
+/// Suggestions of a page if the request does not say.
+const ENTRIES: usize = 50;
+/// Events that are read at a time.
+const EVENTS_AT_ONCE: usize = 200;
+const BASE: &str = "/_weft/client/v1/documents/{id}/suggestions";
+
+pub(super) fn routes() -> Router<DocumentPorts> {
+    Router::new()
+        .route(BASE, get(list).post(create))
+        .route(&format!("{BASE}/{{event}}"), get(show))
+        .route(&format!("{BASE}/{{event}}/accept"), post(deciding::accept))
+        .route(&format!("{BASE}/{{event}}/reject"), post(deciding::reject))
+        .route(&format!("{BASE}/{{event}}/withdraw"), post(deciding::withdraw))
+}
+
+/// The event in the path, after the document.
+type InDocument = Path<(String, String)>;
+
+fn event_id(Path((_, event)): InDocument) -> ApiResult<OwnedEventId> {
+    EventId::parse(event).map_err(|_| ApiError::invalid_param("The path needs an event id such as $…."))
+}
+
+/// The body of `POST /documents/{id}/suggestions`.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct NewSuggestion {
+    /// Changes by position, as in an edit.
+    changes: Option<Vec<Change>>,
+    /// The version to which the positions refer; without it the present one.
+    client_version: Option<u64>,
+    #[serde(default)]
+    unit: Unit,
+    /// Instead of changes: a Yjs v1 update in standard base64.
+    update: Option<String>,
+    summary: Option<String>,
+}
+
+/// 201 with the suggestion.
+async fn create(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    headers: HeaderMap,
+    JsonBody(request): JsonBody<NewSuggestion>,
+) -> ApiResult<(StatusCode, Json<Suggestion>)> {
+    let user = &*session.user_id;
+    let key = idempotency_key(&headers)?.map(transaction);
+    if request.summary.as_ref().map_or(0, String::len) > MAX_SUMMARY_BYTES {
+        return Err(ApiError::too_large(format!(
+            "A summary can have at most {MAX_SUMMARY_BYTES} bytes."
+        )));
+    }
+    let _permit = ports.content_reads.permit(user).await?;
+    let room = joined(&ports, &named, user).await?;
+    if !ports.rooms.access(&room, user).await?.role.can_comment() {
+        return Err(may_not("suggest"));
+    }
+    let text = ports.rooms.current_text(&room).await?.text;
+    let update = match (&request.changes, &request.update) {
+        (Some(changes), None) => changed(&ports, &room, user, &text, &request, changes).await?,
+        (None, Some(update)) => decoded(update)?,
+        _ => return Err(ApiError::invalid_param("A suggestion needs either changes or update.")),
+    };
+    if update.len() > MAX_SEALED_UPDATE_BYTES {
+        return Err(ApiError::too_large(format!(
+            "A suggestion can have at most {MAX_SEALED_UPDATE_BYTES} bytes."
+        )));
+    }
+    let proposal = Proposal::of_bytes(update, user, &text).map_err(|error| inadmissible_suggestion(&error))?;
+    let content = SuggestionContent {
+        update: STANDARD_NO_PAD.encode(proposal.bytes()),
+        summary: request.summary,
+        heads: Vec::new(),
+    };
+    let content = serde_json::to_value(content).map_err(|error| ApiError::internal("a suggestion", &error))?;
+    let event = NewEvent {
+        sender: user.to_owned(),
+        kind: event_types::SUGGESTION.to_owned(),
+        state_key: None,
+        content: content.as_object().cloned().unwrap_or_default(),
+        redacts: None,
+        txn: key.map(|key| (session.device_id.clone(), key)),
+        timestamp: None,
+    };
+    let id = ports.rooms.send(&room, event).await?;
+    let reading = Reading::of(&ports, &room, user).await?;
+    Ok((StatusCode::CREATED, Json(reading.found(&id).await?.shown)))
+}
+
+fn decoded(update: &str) -> ApiResult<Bytes> {
+    let bytes = STANDARD
+        .decode(update)
+        .or_else(|_| STANDARD_NO_PAD.decode(update))
+        .map_err(|_| ApiError::invalid_param("update is not standard base64."))?;
+    Ok(bytes.into())
+}
+
+/// The update of changes by position, under a client id that nobody has.
+async fn changed(
+    ports: &DocumentPorts,
+    room: &RoomId,
+    user: &UserId,
+    text: &Document,
+    request: &NewSuggestion,
+    changes: &[Change],
+) -> ApiResult<Bytes> {
+    if changes.len() > MAX_CHANGES_PER_EDIT {
+        return Err(ApiError::too_large(format!(
+            "A suggestion can have at most {MAX_CHANGES_PER_EDIT} changes."
+        )));
+    }
+    if changes.is_empty() {
+        return Err(ApiError::invalid_param("A suggestion needs at least one change."));
+    }
+    let base = match request.client_version {
+        None => None,
+        Some(version) => Some(point::content(ports, room, user, &Point::Version(version)).await?.state),
+    };
+    let blocks = ports.writers.unused(ports.rooms.reader(), room, text).await?;
+    let edit = EditRequest {
+        kind: described(ports, user, room).await?.kind,
+        state: text.encode().into(),
+        base,
+        changes: changes.to_vec(),
+        unit: request.unit,
+        client: blocks.client.get(),
+        clock: blocks.clock,
+    };
+    let Edited { update, .. } = ports.renderer.edit(room.as_str(), edit).await?;
+    Ok(update)
+}
+
+/// The query of the list.
+#[derive(Debug, Default, Deserialize)]
+struct ListQuery {
+    state: Option<SuggestionState>,
+    from: Option<String>,
+    limit: Option<usize>,
+}
+
+/// One page of suggestions, the newest first.
+async fn list(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> ApiResult<Json<SuggestionList>> {
+    let Query(query) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
+    let limit = query.limit.unwrap_or(ENTRIES);
+    if !(1..=MAX_COMMENTS_PER_PAGE).contains(&limit) {
+        return Err(ApiError::invalid_param(format!(
+            "limit is 1 to {MAX_COMMENTS_PER_PAGE}."
+        )));
+    }
+    let before = query.from.as_deref().map(str::parse).transpose();
+    let mut before = before.map_err(|_| ApiError::invalid_param("from is the nextPage of a page."))?;
+    let _permit = ports.content_reads.permit(&session.user_id).await?;
+    let room = joined(&ports, &named, &session.user_id).await?;
+    let reading = Reading::of(&ports, &room, &session.user_id).await?;
+    let reader = ports.rooms.reader();
+    let (mut suggestions, mut read) = (Vec::new(), 0);
+    let next = 'pages: loop {
+        let page = reader
+            .timeline(
+                &room,
+                before,
+                Direction::Backward,
+                Types::WithoutUpdates,
+                EVENTS_AT_ONCE,
+            )
+            .await?;
+        read += page.events.len();
+        before = page.next;
+        let events: Vec<TimelineEvent> = page
+            .events
+            .into_iter()
+            .filter(|event| reading::is_suggestion(&event.pdu))
+            .collect();
+        for event in reader.visible_to_user(&room, &session.user_id, events).await? {
+            let Some(found) = reading.suggestion(event.pdu).await? else {
+                continue;
+            };
+            if query.state.is_some_and(|wanted| wanted != found.shown.state) {
+                continue;
+            }
+            if suggestions.len() == limit {
+                break 'pages Some(event.order.saturating_add(1));
+            }
+            suggestions.push(found.shown);
+        }
+        if before.is_none() || read >= MAX_HISTORY_EVENTS {
+            break before;
+        }
+    };
+    ports.access.note(&session.user_id, &room, Read::Rendered);
+    Ok(Json(SuggestionList {
+        suggestions,
+        next_page: next.map(|next: i64| next.to_string()),
+    }))
+}
+
+/// A suggestion with the difference that it makes.
+async fn show(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    named: Named,
+    path: InDocument,
+) -> ApiResult<Json<SuggestionShown>> {
+    let id = event_id(path)?;
+    let _permit = ports.content_reads.permit(&session.user_id).await?;
+    let room = joined(&ports, &named, &session.user_id).await?;
+    let reading = Reading::of(&ports, &room, &session.user_id).await?;
+    let found = reading.found(&id).await?;
+    let shown = reading.difference(found).await?;
+    ports.access.note(&session.user_id, &room, Read::Rendered);
+    Ok(Json(shown))
+}
+
+/// The fields of a relation to a suggestion, and of the update that accepts it.
+fn relation(suggestion: &EventId) -> Map<String, Value> {
+    let relation = serde_json::json!({"rel_type": "m.reference", "event_id": suggestion});
+    Map::from_iter([("m.relates_to".to_owned(), relation)])
+}

@@ -1,0 +1,167 @@
+//! Accepts, rejects and withdraws suggestions. An acceptance is one event: the update that names the suggestion; the decision that
+//! follows it tells clients that do not read updates. Must not accept a suggestion twice.
+
+use axum::{Json, extract::State};
+use ruma::{OwnedEventId, OwnedRoomId, UserId};
+use serde_json::{Value, json};
+use weft_crdt::Update;
+use weft_http::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
+use weft_room_api::NewEvent;
+use weft_wire::{
+    event_types,
+    limits::MAX_SEALED_UPDATE_BYTES,
+    resolution::{Outcome, ResolutionContent},
+    rest::{SuggestionDecided, SuggestionState},
+    update::UpdateContent,
+};
+
+use super::{
+    InDocument, event_id,
+    reading::{Effect, Found, Reading},
+    relation,
+};
+use crate::{
+    DocumentPorts,
+    caller::{Named, joined},
+    failures::{inadmissible_suggestion, may_not, suggestion_closed, suggestion_outdated},
+    resolutions::{self, named},
+};
+
+/// Accepts a suggestion: an edit of the caller has its effect.
+pub(super) async fn accept(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    document: Named,
+    path: InDocument,
+) -> ApiResult<Json<SuggestionDecided>> {
+    let (user, id) = (&*session.user_id, event_id(path)?);
+    let _permit = ports.content_reads.permit(user).await?;
+    let room = joined(&ports, &document, user).await?;
+    // Held until the update is on disk, where the next request finds it.
+    let _turn = ports.writers.decision(&room, &id).await?;
+    let reading = Reading::of(&ports, &room, user).await?;
+    let found = open(&reading, &id).await?;
+    check_may_edit(&ports, &room, user, "accept suggestions").await?;
+    let text = ports.rooms.current_text(&room).await?.text;
+    let blocks = ports.writers.unused(ports.rooms.reader(), &room, &text).await?;
+    let applied = match reading.effect(&found, &text, blocks.client.get()).await? {
+        Effect::Applies(applied) => applied,
+        Effect::Gone => return Err(suggestion_outdated()),
+        Effect::Impossible(error) => return Err(inadmissible_suggestion(&error)),
+    };
+    let update = Update::parse(applied.update).map_err(|error| ApiError::internal("an accepted update", &error))?;
+    let update = ports.rooms.send(&room, accepting(user, &id, &update)?).await?;
+    let content = ResolutionContent {
+        outcome: Outcome::Accepted,
+        after: named(&found.standing),
+        update: Some(update.clone()),
+    };
+    let event_id = resolutions::decide(&ports, &room, user, &id, content).await?;
+    Ok(Json(SuggestionDecided {
+        state: SuggestionState::Accepted,
+        event_id,
+        update: Some(update),
+        version: Some(ports.rooms.reader().document_version(&room).await?),
+    }))
+}
+
+/// The update event of the editor.
+fn accepting(user: &UserId, suggestion: &OwnedEventId, update: &Update) -> ApiResult<NewEvent> {
+    let bytes = update.encode();
+    if bytes.len() > MAX_SEALED_UPDATE_BYTES {
+        return Err(ApiError::too_large("The accepted edit does not fit into one event."));
+    }
+    let ranges = update.ranges().into_iter().map(|(client, range)| (client.get(), range));
+    let content = serde_json::to_value(UpdateContent::new(&bytes, ranges));
+    let content = content.map_err(|error| ApiError::internal("an accepted update", &error))?;
+    let mut content = content.as_object().cloned().unwrap_or_default();
+    content.insert("accepts".to_owned(), json!(suggestion));
+    content.extend(relation(suggestion));
+    Ok(NewEvent {
+        sender: user.to_owned(),
+        kind: event_types::UPDATE.to_owned(),
+        state_key: None,
+        content,
+        redacts: None,
+        txn: None,
+        timestamp: None,
+    })
+}
+
+/// Rejects a suggestion; 403 below editor.
+pub(super) async fn reject(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    document: Named,
+    path: InDocument,
+) -> ApiResult<Json<SuggestionDecided>> {
+    let (user, id) = (&*session.user_id, event_id(path)?);
+    let room = joined(&ports, &document, user).await?;
+    let _turn = ports.writers.decision(&room, &id).await?;
+    let reading = Reading::of(&ports, &room, user).await?;
+    let found = open(&reading, &id).await?;
+    check_may_edit(&ports, &room, user, "reject suggestions").await?;
+    closed(&ports, &room, user, &found, Outcome::Rejected).await
+}
+
+/// Withdraws a suggestion of the caller.
+pub(super) async fn withdraw(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    document: Named,
+    path: InDocument,
+) -> ApiResult<Json<SuggestionDecided>> {
+    let (user, id) = (&*session.user_id, event_id(path)?);
+    let room = joined(&ports, &document, user).await?;
+    let _turn = ports.writers.decision(&room, &id).await?;
+    let reading = Reading::of(&ports, &room, user).await?;
+    let found = open(&reading, &id).await?;
+    if found.pdu.sender() != user {
+        return Err(ApiError::forbidden("Only its author can withdraw a suggestion."));
+    }
+    closed(&ports, &room, user, &found, Outcome::Withdrawn).await
+}
+
+async fn open(reading: &Reading<'_>, id: &OwnedEventId) -> ApiResult<Found> {
+    let found = reading.found(id).await?;
+    if found.is_open() {
+        return Ok(found);
+    }
+    let state = serde_json::to_value(found.shown.state).unwrap_or(Value::Null);
+    Err(suggestion_closed(state))
+}
+
+async fn check_may_edit(ports: &DocumentPorts, room: &OwnedRoomId, user: &UserId, what: &str) -> ApiResult<()> {
+    if ports.rooms.access(room, user).await?.can_edit {
+        return Ok(());
+    }
+    Err(may_not(what))
+}
+
+async fn closed(
+    ports: &DocumentPorts,
+    room: &OwnedRoomId,
+    user: &UserId,
+    found: &Found,
+    outcome: Outcome,
+) -> ApiResult<Json<SuggestionDecided>> {
+    let content = ResolutionContent {
+        outcome,
+        after: named(&found.standing),
+        update: None,
+    };
+    let event_id = resolutions::decide(ports, room, user, &found.shown.event_id, content).await?;
+    let state = match outcome {
+        Outcome::Withdrawn => SuggestionState::Withdrawn,
+        _ => SuggestionState::Rejected,
+    };
+    Ok(Json(SuggestionDecided {
+        state,
+        event_id,
+        update: None,
+        version: None,
+    }))
+}
