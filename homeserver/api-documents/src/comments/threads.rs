@@ -187,9 +187,9 @@ impl<'a> Reading<'a> {
     }
 
     /// What the caller has not read of a thread.
-    pub(crate) fn unread_of(&self, root: &ruma::EventId) -> UnreadOf {
+    pub(crate) fn unread_of(&self, root: &ruma::EventId) -> UnreadMarks {
         let unread = self.unread.threads.get(root.as_str());
-        unread.map_or_else(UnreadOf::default, |count| UnreadOf {
+        unread.map_or_else(UnreadMarks::default, |count| UnreadMarks {
             notifications: count.notifications,
             highlights: count.highlights,
         })

@@ -9,7 +9,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
 };
-use weft_room_api::NewEvent;
+use weft_room_api::{NewEvent, RefusedEdit, RoomError};
 use weft_wire::{
     event_types,
     limits::MAX_SEALED_UPDATE_BYTES,
@@ -25,9 +25,11 @@ use super::{
 };
 use crate::{
     DocumentPorts,
+    bin::check_not_in_bin,
     caller::{Named, joined},
     failures::{inadmissible_suggestion, may_not, suggestion_closed, suggestion_outdated},
     resolutions::{self, named},
+    show::described,
 };
 
 /// Accepts a suggestion: an edit of the caller has its effect.
@@ -45,6 +47,7 @@ pub(super) async fn accept(
     let reading = Reading::of(&ports, &room, user).await?;
     let found = open(&reading, &id).await?;
     check_may_edit(&ports, &room, user, "accept suggestions").await?;
+    check_not_in_bin(&described(&ports, user, &room).await?)?;
     let text = ports.rooms.current_text(&room).await?.text;
     let blocks = ports.writers.unused(ports.rooms.reader(), &room, &text).await?;
     let applied = match reading.effect(&found, &text, blocks.client.get()).await? {
@@ -135,10 +138,14 @@ async fn open(reading: &Reading<'_>, id: &OwnedEventId) -> ApiResult<Found> {
 }
 
 async fn check_may_edit(ports: &DocumentPorts, room: &OwnedRoomId, user: &UserId, what: &str) -> ApiResult<()> {
-    if ports.rooms.access(room, user).await?.can_edit {
-        return Ok(());
+    let access = ports.rooms.access(room, user).await?;
+    if access.is_locked {
+        return Err(RoomError::from(access.edit_refusal(RefusedEdit::default())).into());
     }
-    Err(may_not(what))
+    if !access.can_edit {
+        return Err(may_not(what));
+    }
+    Ok(())
 }
 
 async fn closed(

@@ -3,7 +3,7 @@
 use ruma::{OwnedEventId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
-use super::{DocumentDiffRun, UnreadOf};
+use super::{DocumentDiffRun, UnreadMarks};
 
 /// What became of a suggestion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,7 +46,7 @@ pub struct Suggestion {
     /// The number of messages in its thread, at most 500.
     pub replies: usize,
     /// What the caller has not read of the thread.
-    pub unread: UnreadOf,
+    pub unread: UnreadMarks,
 }
 
 /// `GET /documents/{id}/suggestions`.
