@@ -452,3 +452,34 @@ fn encoded_client_id(update: &[u8]) -> Result<Vec<u8>> {
     let end = rest.iter().position(|byte| byte & 0x80 == 0).context("no client id")?;
     Ok(rest[..=end].to_vec())
 }
+
+#[tokio::test]
+async fn two_servers_that_accept_apart_agree_on_text_and_acceptance() -> Result<()> {
+    let world = World::with_links(2, "").await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    edit(&alice, &room, json!([{"type": "insert", "at": 0, "text": "abc"}])).await?;
+    until_text(&bob, &room, "abc").await?;
+    let id = suggest(&alice, &room, json!([{"type": "append", "text": "<d>"}]), "more").await?;
+    until_state(&bob, &room, &id, "open").await?;
+    world.cut();
+    let first = decide(&alice, &room, &id, "accept").await?.ok()?;
+    let second = decide(&bob, &room, &id, "accept").await?.ok()?;
+    ensure!(first["update"] != second["update"], "{first} {second}");
+    world.heal();
+    // As if two editors had written it.
+    for client in [&alice, &bob] {
+        until_text(client, &room, "abc<d><d>").await?;
+    }
+    let (here, there) = alice
+        .until("one acceptance on both servers", || async {
+            let here = shown(&alice, &room, &id).await?.ok()?;
+            let there = shown(&bob, &room, &id).await?.ok()?;
+            Ok((here["update"] == there["update"]).then_some((here, there)))
+        })
+        .await?;
+    for field in ["state", "decidedBy", "decidedAt"] {
+        assert_eq!(here[field], there[field], "{field}");
+    }
+    assert_eq!(here["state"], "accepted");
+    Ok(())
+}
