@@ -26,10 +26,14 @@ pub fn layer() -> CorsLayer {
             header::AUTHORIZATION,
             header::IF_MATCH,
             header::IF_NONE_MATCH,
+            header::RANGE,
+            header::IF_RANGE,
             HeaderName::from_static("idempotency-key"),
         ])
         .expose_headers([
             header::ETAG,
+            header::CONTENT_DISPOSITION,
+            header::CONTENT_RANGE,
             header::RETRY_AFTER,
             HeaderName::from_static("ratelimit"),
             HeaderName::from_static("ratelimit-policy"),

@@ -52,13 +52,23 @@ impl Media {
         if !wait.fetch {
             return Err(MediaError::NotFound);
         }
-        let key = cache_key(server, id);
-        let name = key.to_string();
-        let _one = timeout(wait.at_most, self.inner.locks.lock(&name)).await;
-        let _one = _one.map_err(|_| MediaError::NotYetUploaded)?;
+        let name = cache_key(server, id).to_string();
+        let one = timeout(wait.at_most, self.inner.locks.lock(&name)).await;
+        let one = one.map_err(|_| MediaError::NotYetUploaded)?;
         if let Some(found) = self.cached(server, id).await? {
             return Ok(found);
         }
+        // In a task of its own: if the client does not wait until a large file is complete, its next request finds it.
+        let (media, user, server, id) = (self.clone(), user.to_owned(), server.to_owned(), id.to_owned());
+        let fetched = tokio::spawn(async move {
+            let _one = one;
+            media.fetch_and_store(&user, &server, &id).await
+        });
+        fetched.await.map_err(std::io::Error::other)?
+    }
+
+    async fn fetch_and_store(&self, user: &UserId, server: &ServerName, id: &str) -> Result<Found, MediaError> {
+        let key = cache_key(server, id);
         let (complete, declared) = self.fetch(user, server, id).await?;
         let mut batch = Batch::new();
         let origin = format!("{server} {id}");

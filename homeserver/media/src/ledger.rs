@@ -13,7 +13,7 @@ use weft_store::{
 use weft_wire::limits;
 
 use crate::{
-    ContentId, Declared, Media, MediaError, ids,
+    BlobKey, ContentId, Declared, Media, MediaError, ids,
     incoming::Complete,
     jobs::{REMOVE, remove_key, request_removal},
     kind::served_type,
@@ -120,7 +120,9 @@ impl Media {
         // The job that removes bytes without a row takes the same lock.
         let _one = inner.locks.lock(&key.to_string()).await;
         self.check_quota(user, 0).await?;
-        if inner.store.get(&MEDIA, &(complete.id.as_str(),)).await?.is_none() {
+        let is_counted = inner.store.contains(&MEDIA, &(complete.id.as_str(),)).await?;
+        // A file whose bytes were lost is stored again.
+        if !is_counted || inner.blobs.size(&key).await?.is_none() {
             let mut batch = Batch::new();
             request_removal(&mut batch, &key, self.now().saturating_add(UNCOUNTED_MS), "");
             inner.store.commit(batch).await?;
@@ -133,13 +135,22 @@ impl Media {
             declared,
             waiting_id,
         };
-        let result = self.count(user, &counted).await;
-        if result.is_err() {
-            inner.waker.wake();
+        if let Err(error) = self.count(user, &counted).await {
+            self.remove_if_uncounted(&key).await;
+            return Err(error);
         }
-        result?;
         inner.uploaded.notify_waiters();
         Ok(counted.id)
+    }
+
+    /// Lets the job that removes bytes without a row run now. If that fails, it runs in an hour.
+    async fn remove_if_uncounted(&self, key: &BlobKey) {
+        let mut batch = Batch::new();
+        request_removal(&mut batch, key, self.now(), "");
+        match self.inner.store.commit(batch).await {
+            Ok(()) => self.inner.waker.wake(),
+            Err(error) => tracing::debug!(%key, %error, "the removal of a refused file waits"),
+        }
     }
 
     async fn count(&self, user: &UserId, counted: &Counted) -> Result<(), MediaError> {

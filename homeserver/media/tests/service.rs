@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use ruma::{OwnedServerName, ServerName, UserId, server_name, user_id};
 use tempfile::TempDir;
+use tokio::sync::Notify;
 use weft_clock::testing::ManualClock;
 use weft_jobs::Scheduler;
 use weft_media::{
@@ -27,14 +28,19 @@ const DAY: u64 = 24 * 60 * 60 * 1_000;
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\nnot really";
 
 /// A server whose files are 1,000 bytes of the first character of their id; ids that begin with `x` do not exist.
+/// Those that begin with `s` wait until they are released.
 #[derive(Default)]
-struct Others(AtomicUsize);
+struct Others(AtomicUsize, Notify, Notify);
 
 #[async_trait]
 impl RemoteMedia for Others {
     async fn open(&self, _: &UserId, _: &ServerName, id: &str) -> Result<RemoteFile, RemoteError> {
         self.0.fetch_add(1, Ordering::SeqCst);
         let first = *id.as_bytes().first().unwrap();
+        if first == b's' {
+            self.1.notify_one();
+            self.2.notified().await;
+        }
         if first == b'x' {
             return Err(RemoteError::NotFound);
         }
@@ -266,18 +272,21 @@ async fn limits_of_a_file_a_user_and_the_server_are_kept() {
         .await;
     assert!(matches!(other, Err(MediaError::TypeNotAllowed { .. })));
     assert_eq!(world.files("incoming").len(), 0);
-    // What was refused after its bytes were stored is removed an hour later.
-    world.clock.set(world.clock.millis() + DAY);
-    world.upload(alice(), b"1").await.unwrap();
-    world
-        .media
-        .remove(
-            alice(),
-            &ContentId::parse("a4ayc_80_OGda4BO_1o_V0etpOqiLx1JwB5S3beHW0s").unwrap(),
-        )
-        .await
-        .unwrap();
+    // What was refused after its bytes were stored is removed.
     world.until_stored(2).await;
+}
+
+/// A user who uploads a file again whose bytes are lost gets them back.
+#[tokio::test]
+async fn lost_bytes_are_stored_again() {
+    let world = World::new(MediaSettings::default()).await;
+    let id = world.upload(alice(), b"hello").await.unwrap();
+    for file in world.files("blobs") {
+        std::fs::remove_file(file).unwrap();
+    }
+    world.upload(bob(), b"hello").await.unwrap();
+    let found = world.find(&here(), id.as_str()).await.unwrap();
+    assert_eq!(world.content(&found).await, b"hello");
 }
 
 #[tokio::test]
@@ -375,6 +384,21 @@ async fn a_file_of_another_server_ends_at_the_limit() {
     let large = world.find(server_name!("there.test"), "large").await;
     assert!(matches!(large, Err(MediaError::TooLarge { limit: 999 })));
     assert_eq!((world.files("blobs").len(), world.files("incoming").len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_file_is_received_also_if_nobody_waits_for_it() {
+    let world = World::new(MediaSettings::default()).await;
+    let media = world.media.clone();
+    let there = server_name!("there.test");
+    let request = tokio::spawn(async move { media.find(alice(), there, "slow", Wait::default()).await });
+    world.others.1.notified().await;
+    request.abort();
+    assert!(request.await.unwrap_err().is_cancelled());
+    world.others.2.notify_one();
+    world.until_stored(1).await;
+    world.find(there, "slow").await.unwrap();
+    assert_eq!(world.others.0.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

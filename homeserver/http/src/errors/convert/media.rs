@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use weft_media::{MediaError, RemoteError, ThumbnailError};
+use weft_media::{BlobError, MediaError, RemoteError, ThumbnailError};
 
 use crate::errors::ApiError;
 
@@ -31,6 +31,8 @@ impl From<MediaError> for ApiError {
             MediaError::Busy(exhausted) => exhausted.into(),
             MediaError::Thumbnail(error) => error.into(),
             MediaError::Remote(error) => error.into(),
+            // It was removed from the cache in between.
+            MediaError::Blobs(BlobError::Missing { .. }) => Self::not_found("There is no such file."),
             MediaError::Blobs(error) => Self::store("Files can't be stored or read now.", &error),
             MediaError::Incoming(error) => Self::store("Files can't be received now.", &error),
             MediaError::Read(error) => error.into(),
