@@ -437,3 +437,123 @@ async fn a_removed_users_sockets_and_streams_end_on_their_own_server() -> Result
     assert_eq!(again.status(), StatusCode::NOT_FOUND);
     Ok(())
 }
+
+async fn follow(client: &Client, secret: &Value) -> Result<Answer> {
+    let secret = secret.as_str().context("no secret")?;
+    let path = format!("/_weft/client/v1/links/{}", segment(secret));
+    client.request(Method::POST, &path, None).await
+}
+
+#[tokio::test]
+async fn a_share_link_lets_users_in_until_it_is_used_up_or_revoked() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let mut people = Vec::new();
+    for name in ["carol", "dave", "erin", "frank"] {
+        people.push(world.user(0, name).await?);
+    }
+    let [carol, dave, erin, frank] = people.as_slice() else {
+        unreachable!()
+    };
+    let make = async |client: &Client, body: Value| ask(client, Method::POST, &room, "/links", body).await;
+    assert_eq!(
+        make(&bob, json!({"role": "viewer"})).await?.status,
+        StatusCode::FORBIDDEN
+    );
+    for wrong in [
+        json!({"role": "viewer", "expiresIn": 0}),
+        json!({"role": "viewer", "maxUses": 0}),
+    ] {
+        assert_eq!(make(&alice, wrong).await?.status, StatusCode::BAD_REQUEST);
+    }
+    let link = make(&alice, json!({"role": "editor", "maxUses": 1})).await?.ok()?;
+    let hidden = json!("0000.nowhere:a.example");
+    assert_eq!(follow(carol, &hidden).await?.status, StatusCode::NOT_FOUND);
+    assert_eq!(follow(carol, &link["secret"]).await?.ok()?, json!({"docId": room}));
+    assert_eq!(role_of(carol, &room).await?, "editor");
+    insert(carol, &room, "text").await?.ok()?;
+    // Again changes nothing, and the link is used up for others.
+    assert_eq!(follow(carol, &link["secret"]).await?.status, StatusCode::NOT_FOUND);
+    assert_eq!(follow(dave, &link["secret"]).await?.status, StatusCode::NOT_FOUND);
+    assert_eq!(read(&alice, &room, "/links").await?, json!({"links": []}));
+    let link = make(&alice, json!({"role": "commenter"})).await?.ok()?;
+    follow(dave, &link["secret"]).await?.ok()?;
+    // A higher role stays.
+    follow(carol, &link["secret"]).await?.ok()?;
+    assert_eq!(
+        (role_of(dave, &room).await?, role_of(carol, &room).await?),
+        ("commenter".into(), "editor".into())
+    );
+    let links = read(&alice, &room, "/links").await?;
+    assert_eq!(
+        (&links["links"][0]["uses"], &links["links"][0]["secret"]),
+        (&json!(1), &Value::Null)
+    );
+    let of_link = format!("/links/{}", segment(link["linkId"].as_str().context("no id")?));
+    assert_eq!(
+        ask(carol, Method::DELETE, &room, &of_link, json!({})).await?.status,
+        StatusCode::FORBIDDEN
+    );
+    ask(&alice, Method::DELETE, &room, &of_link, json!({})).await?.ok()?;
+    assert_eq!(follow(erin, &link["secret"]).await?.status, StatusCode::NOT_FOUND);
+    // The other server shows the members, and who let them in.
+    until_member(&bob, &room, &dave.user).await?;
+    // A link is worth what its maker may do.
+    alice.give_role(&room, &carol.user, "owner").await?;
+    let of_carol = ask(carol, Method::POST, &room, "/links", json!({"role": "editor"}))
+        .await?
+        .ok()?;
+    follow(erin, &of_carol["secret"]).await?.ok()?;
+    // Carol steps down, and her link gives nothing any more.
+    ask(
+        carol,
+        Method::PUT,
+        &room,
+        &format!("/members/{}", segment(&carol.user)),
+        json!({"role": "editor"}),
+    )
+    .await?
+    .ok()?;
+    assert_eq!(follow(frank, &of_carol["secret"]).await?.status, StatusCode::NOT_FOUND);
+    // Nor does a link let somebody in who was banned.
+    let ban = json!({"user_id": frank.user});
+    alice.post(&Client::in_room(&room, "ban"), ban).await?;
+    let link = make(&alice, json!({"role": "viewer"})).await?.ok()?;
+    assert_eq!(follow(frank, &link["secret"]).await?.status, StatusCode::FORBIDDEN);
+    Ok(())
+}
+
+async fn until_member(client: &Client, room: &str, user: &str) -> Result<()> {
+    client
+        .until(&format!("{user} in the document"), || async {
+            let members = read(client, room, "/members").await?;
+            let list = members["members"].as_array().context("no list")?;
+            let is_in = |member: &Value| member["userId"] == user && member["membership"] == "join";
+            Ok(list.iter().any(is_in).then_some(()))
+        })
+        .await
+}
+
+#[tokio::test]
+async fn many_users_at_once_do_not_use_a_link_more_often_than_it_allows() -> Result<()> {
+    let world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
+    let room = alice.create_document("Shared").await?;
+    let body = json!({"role": "editor", "maxUses": 3});
+    let link = ask(&alice, Method::POST, &room, "/links", body).await?.ok()?;
+    let mut following = Vec::new();
+    for number in 0..8 {
+        let (user, secret) = (world.user(0, &format!("user-{number}")).await?, link["secret"].clone());
+        following.push(tokio::spawn(async move { follow(&user, &secret).await }));
+    }
+    let mut admitted = 0;
+    for one in following {
+        admitted += usize::from(one.await??.status.is_success());
+    }
+    let members = read(&alice, &room, "/members").await?;
+    assert_eq!(
+        (admitted, members["members"].as_array().context("no list")?.len()),
+        (3, 4)
+    );
+    Ok(())
+}

@@ -18,6 +18,8 @@ const FENCED: &[&str] = &[
     "homeserver/room/src/staging.rs",
     // Aliases, the room directory, forgotten rooms: on the row that changes.
     "homeserver/room/src/directory.rs",
+    // Share links: on the link.
+    "homeserver/room/src/links.rs",
     // Memberships of rooms that this server is not in: on the user's row.
     "homeserver/room/src/out_of_band.rs",
     // The indexes of an older store, before any worker starts: on the forward extremities.

@@ -25,6 +25,7 @@ mod failures;
 mod history;
 mod import;
 mod joining;
+mod links;
 mod list;
 mod listing;
 mod lock;
@@ -168,6 +169,7 @@ pub fn router(ports: DocumentPorts) -> Router {
         .merge(joining::routes())
         .merge(servers::routes())
         .merge(suggestions::routes())
+        .merge(links::routes())
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(ratelimit::add_headers))
         .layer(weft_http::cors::layer())

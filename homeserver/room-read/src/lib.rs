@@ -12,6 +12,7 @@ mod content;
 mod documents;
 mod events;
 mod graph;
+mod links;
 mod members;
 pub mod membership_chain;
 mod membership_history;
@@ -52,6 +53,7 @@ pub use timeline::order_of;
 pub use timeline::{Direction, Page, Since, TimelineEvent, Types};
 pub use unsigned::UnsignedData;
 pub use weft_store::tables::rooms::{Relation, RelationRow};
+pub use weft_store::tables::documents::LinkRow;
 
 /// What a room's worker begins with.
 pub struct CurrentEvents {

@@ -21,6 +21,7 @@ mod history;
 mod indexes;
 mod jobs;
 mod joining;
+mod links;
 mod mailbox;
 pub mod membership_templates;
 mod merge;

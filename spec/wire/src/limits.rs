@@ -492,6 +492,12 @@ pub const MAX_STATEMENT_BYTES: usize = 8_192;
 /// Heads of a text that a lock or an approval names, 46 bytes each. A server's next event joins up to
 /// [`MAX_CITED_EXTREMITIES`] of them, so there are rarely more than a few.
 pub const MAX_TEXT_HEADS: usize = 200;
+/// Open share links of a document: more than a person can tell apart.
+pub const MAX_LINKS_PER_DOCUMENT: usize = 100;
+/// How long a share link lasts if its maker names no time, milliseconds: a week. A link that was forgotten must end.
+pub const LINK_LASTS_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
+/// The same at most: a year.
+pub const MAX_LINK_LASTS_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
 /// The header `Idempotency-Key`, bytes: with its prefix it fits into a transaction id of 255 bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 /// How long the answer to an edit with an `Idempotency-Key` is kept at least, milliseconds: longer than a program repeats a

@@ -5,8 +5,10 @@ use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId};
 use serde::{Deserialize, Serialize};
 
+mod links;
 mod versions;
 
+pub use links::LinkRow;
 pub use versions::VersionRow;
 
 use crate::binary::{RowReader, RowWriter};
@@ -58,6 +60,8 @@ crate::tables! {
         "Room, name of a request (user and idempotency key): the answer to an edit that a request made, so that a repetition makes none.";
     EDIT_REQUEST_TIMES: (Lane, u64, OwnedRoomId, String) => (), Lane(Lane), Derived, 0x0219,
         "Lane of the room, time in milliseconds since 1970, room, name of a request: rows of EDIT_REQUESTS by age, so that old ones are deleted.";
+    LINKS: (OwnedRoomId, String) => LinkRow, Room, Ground, 0x0240,
+        "Room, hash of a secret: a share link, by which users of this server are let in. Secrets themselves are never stored.";
 }
 
 /// The answer to an edit that a request made. It is in the batch of the edit.
@@ -301,5 +305,6 @@ crate::json_value!(
     VectorRow,
     DisputeRow,
     DocumentRow,
+    LinkRow,
     DocumentChange
 );

@@ -1,0 +1,66 @@
+//! Bodies of share links (`spec/docs/documents-api.md`, "Share links").
+
+use ruma::{OwnedRoomId, OwnedUserId};
+use serde::{Deserialize, Serialize};
+
+use crate::Role;
+
+/// `POST /documents/{id}/links`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct MakeLink {
+    /// The role that it gives.
+    pub role: Role,
+    /// How long it lasts, milliseconds; by default [`LINK_LASTS_MS`](crate::limits::LINK_LASTS_MS).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_in: Option<u64>,
+    /// How many users it may let in; by default any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uses: Option<u64>,
+}
+
+/// The answer to [`MakeLink`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LinkMade {
+    /// What a user needs to follow it. It is in no other answer.
+    pub secret: String,
+    /// The link.
+    #[serde(flatten)]
+    pub link: ShareLink,
+}
+
+/// A share link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ShareLink {
+    /// By which it is revoked.
+    pub link_id: String,
+    /// Who made it.
+    pub created_by: OwnedUserId,
+    /// The role that it gives.
+    pub role: Role,
+    /// When it was made, milliseconds since 1970.
+    pub created_at: u64,
+    /// When it ends, milliseconds since 1970.
+    pub expires_at: u64,
+    /// How many users it may let in, if that is limited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uses: Option<u64>,
+    /// How many it has let in.
+    pub uses: u64,
+}
+
+/// `GET /documents/{id}/links`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShareLinks {
+    /// The oldest first.
+    pub links: Vec<ShareLink>,
+}
+
+/// `POST /links/{secret}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FollowedLink {
+    /// The document, of which the caller is a member now.
+    pub doc_id: OwnedRoomId,
+}
