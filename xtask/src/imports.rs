@@ -331,12 +331,13 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
         "reqwest",
         &[
             "weft-federation",
+            "weft-mcp",
             "weft",
             "weft-demo",
             "weft-conformance-tests",
             "weft-load",
         ],
-        "only federation is an HTTP client",
+        "of the server only federation is an HTTP client",
     ),
     (
         "rcgen",

@@ -52,8 +52,8 @@ pub use rows::{damaged, vector_row};
 pub use timeline::order_of;
 pub use timeline::{Direction, Page, Since, TimelineEvent, Types};
 pub use unsigned::UnsignedData;
-pub use weft_store::tables::rooms::{Relation, RelationRow};
 pub use weft_store::tables::documents::LinkRow;
+pub use weft_store::tables::rooms::{Relation, RelationRow};
 
 /// What a room's worker begins with.
 pub struct CurrentEvents {
