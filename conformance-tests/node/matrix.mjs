@@ -154,6 +154,22 @@ const commands = {
     await client.sendReadReceipt(client.getRoom(room).findEventById(event))
     await client.setRoomReadMarkersHttpRequest(room, event, event)
   },
+  async upload({ name, type, base64 }) {
+    const file = await client.uploadContent(Buffer.from(base64, 'base64'), { name, type, rawResponse: false })
+    return { uri: file.content_uri }
+  },
+  async download({ uri }) {
+    const headers = { Authorization: `Bearer ${client.getAccessToken()}` }
+    const get = async (...size) => {
+      const answer = await fetch(client.mxcUrlToHttp(uri, ...size, false, true, true), { headers })
+      if (!answer.ok) throw new Error(`${answer.status} ${await answer.text()}`)
+      return answer
+    }
+    const file = await get(undefined, undefined, undefined)
+    const small = await get(96, 96, 'crop')
+    const bytes = Buffer.from(await file.arrayBuffer())
+    return { base64: bytes.toString('base64'), type: file.headers.get('content-type'), thumbnail: small.headers.get('content-type') }
+  },
   set_name: ({ name }) => client.setDisplayName(name),
   set_avatar: ({ url }) => client.setAvatarUrl(url),
   profile: ({ user }) => client.getProfileInfo(user),

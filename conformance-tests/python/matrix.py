@@ -7,6 +7,8 @@ import json
 import ssl
 import sys
 import time
+from base64 import b64decode, b64encode
+from io import BytesIO
 from urllib.parse import quote
 
 from nio import (
@@ -264,6 +266,17 @@ class Commands:
     async def receipt(self, room, event, **_):
         fine(await client.update_receipt_marker(room, event, ReceiptType.read))
         fine(await client.room_read_markers(room, event, event))
+
+    async def upload(self, name, type, base64, **_):
+        data = b64decode(base64)
+        answer, _keys = await client.upload(lambda *_: BytesIO(data), type, name, filesize=len(data))
+        return {"uri": fine(answer).content_uri}
+
+    async def download(self, uri, **_):
+        file = fine(await client.download(uri))
+        server, media = uri.removeprefix("mxc://").split("/")
+        small = fine(await client.thumbnail(server, media, 96, 96))
+        return {"base64": b64encode(file.body).decode(), "type": file.content_type, "thumbnail": small.content_type}
 
     async def set_name(self, name, **_):
         fine(await client.set_displayname(name))

@@ -13,6 +13,8 @@ mod accounts;
 mod documents;
 #[path = "matrix_clients/doors.rs"]
 mod doors;
+#[path = "matrix_clients/files.rs"]
+mod files;
 #[path = "matrix_clients/history.rs"]
 mod history;
 #[path = "matrix_clients/lacking.rs"]

@@ -12,6 +12,8 @@
 mod documents;
 #[path = "synapse/doors.rs"]
 mod doors;
+#[path = "synapse/files.rs"]
+mod files;
 #[path = "synapse/forks.rs"]
 mod forks;
 #[path = "synapse/gaps.rs"]

@@ -16,7 +16,7 @@ use crate::{
     audit, edit, edit_rest, events, federation_in, growth, join,
     local::Local,
     machine::{self, Machine},
-    many_clients, open,
+    many_clients, media, open,
     peers::{self, Kind, Peer},
     report::{self, Figure, Run},
     restart, results, seen, sync,
@@ -102,6 +102,8 @@ pub enum Scenario {
     Growth(growth::Options),
     /// Export of a long signed log, and its verification (own servers only).
     Audit(audit::Options),
+    /// Upload and download of one large file (own servers only).
+    Media(media::Options),
     /// Start of a server with many rooms (own servers only).
     Restart(restart::Options),
     /// Measure nothing: write the kept figures into a file like RESULTS.md.
@@ -133,6 +135,7 @@ impl Scenario {
             Self::Join(_) => "join",
             Self::Growth(_) => "growth",
             Self::Audit(_) => "audit",
+            Self::Media(_) => "media",
             Self::Restart(_) => "restart",
             Self::Table(_) => "table",
         }
@@ -153,6 +156,7 @@ impl Scenario {
             Self::Join(join::Options::small()),
             Self::Growth(growth::Options::small()),
             Self::Audit(audit::Options::small()),
+            Self::Media(media::Options::small()),
             Self::Restart(restart::Options::small()),
         ]
     }
@@ -288,6 +292,7 @@ pub async fn on_own(scenario: &Scenario) -> Result<Vec<Figure>> {
         Scenario::Join(options) => join::measure(&join::prepare(options).await?).await,
         Scenario::Growth(options) => growth::measure(options).await,
         Scenario::Audit(options) => audit::measure(options).await,
+        Scenario::Media(options) => media::measure(options).await,
         Scenario::Restart(options) => restart::measure(options).await,
         Scenario::Table(_) => Ok(Vec::new()),
     }
@@ -346,7 +351,11 @@ async fn on_peers(scenario: &Scenario, kinds: &[Kind]) -> Result<Vec<Figure>> {
     ensure!(
         !matches!(
             scenario,
-            Scenario::EditRest(_) | Scenario::Growth(_) | Scenario::Audit(_) | Scenario::Restart(_)
+            Scenario::EditRest(_)
+                | Scenario::Growth(_)
+                | Scenario::Audit(_)
+                | Scenario::Media(_)
+                | Scenario::Restart(_)
         ),
         "{} has no peers",
         scenario.name()

@@ -18,6 +18,7 @@ pub mod join;
 pub mod local;
 pub mod machine;
 pub mod many_clients;
+pub mod media;
 pub mod open;
 pub mod peers;
 pub mod process;

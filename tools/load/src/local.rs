@@ -29,6 +29,14 @@ impl Local {
     /// # Errors
     /// When one does not start.
     pub async fn start(servers: usize) -> Result<Self> {
+        Self::start_with(servers, "").await
+    }
+
+    /// The same with lines appended to the configuration of each.
+    ///
+    /// # Errors
+    /// When one does not start.
+    pub async fn start_with(servers: usize, lines: &str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let authority = Authority::new(folder.path())?;
         let mut local = Self {
@@ -39,7 +47,8 @@ impl Local {
         };
         for number in 0..servers {
             let port = free_port()?;
-            let extra = format!("[[listen]]\naddress = \"127.0.0.1:{port}\"\nserve = [\"client\", \"documents\"]\n");
+            let extra =
+                format!("[[listen]]\naddress = \"127.0.0.1:{port}\"\nserve = [\"client\", \"documents\"]\n{lines}");
             let label = format!("server-{number}");
             let server = Server::start(&local.authority, local.folder.path(), &label, &extra).await?;
             local.servers.push(server);
