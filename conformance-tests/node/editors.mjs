@@ -187,6 +187,16 @@ const commands = {
   apply({ editor: name, update }) {
     Y.applyUpdate(editors.get(name).doc, Buffer.from(update, 'hex'))
   },
+  /** A position of the text as a relative one. */
+  relative({ editor, at, assoc }) {
+    const position = Y.createRelativePositionFromTypeIndex(editors.get(editor).text, at, assoc)
+    return { position: Y.relativePositionToJSON(position) }
+  },
+  /** Where a relative position is in the text now. */
+  absolute({ editor, position }) {
+    const found = Y.createAbsolutePositionFromRelativePosition(Y.createRelativePositionFromJSON(position), editors.get(editor).doc)
+    return { at: found?.index ?? null }
+  },
   awareness: ({ editor }) => ({ states: Object.fromEntries(editors.get(editor).awareness.getStates()) }),
   set_awareness({ editor, field, value }) {
     editors.get(editor).awareness.setLocalStateField(field, value)

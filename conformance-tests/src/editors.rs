@@ -307,6 +307,24 @@ impl Editor {
         self.call(command, request).await.map(drop)
     }
 
+    /// A position of the text as a Yjs relative position in JSON.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn relative(&self, at: u32, assoc: i32) -> Result<Value> {
+        let answer = self.call("relative", json!({"at": at, "assoc": assoc})).await?;
+        answer.get("position").cloned().context("no position")
+    }
+
+    /// Where a Yjs relative position is in the text now; null if it is nowhere.
+    ///
+    /// # Errors
+    /// See [`Editor::type_end`].
+    pub async fn absolute(&self, position: &Value) -> Result<Value> {
+        let answer = self.call("absolute", json!({ "position": position })).await?;
+        answer.get("at").cloned().context("no position")
+    }
+
     /// Waits until the awareness contains this user.
     ///
     /// # Errors

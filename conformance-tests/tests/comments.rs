@@ -12,6 +12,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use weft_conformance_tests::{
     client::{Answer, Client, segment},
+    editors::{Editors, Provider},
     world::World,
 };
 
@@ -387,5 +388,44 @@ async fn comments_are_on_blocks_ranges_of_blocks_and_the_whole_document() -> Res
     let count = |page: &Value| page["comments"].as_array().map(Vec::len);
     assert_eq!((count(&first), count(&second)), (Some(2), Some(1)));
     assert_eq!(second["comments"][0]["body"], "range");
+    Ok(())
+}
+
+#[tokio::test]
+async fn anchors_of_stock_yjs_and_of_the_server_mean_the_same() -> Result<()> {
+    let world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
+    let room = alice.create_document("Plan").await?;
+    edit(
+        &alice,
+        &room,
+        json!([{"type": "insert", "at": 0, "text": "The quick \u{1f600} fox"}]),
+    )
+    .await?;
+    let editors = Editors::start(&world.authority).await?;
+    let editor = editors.open("alice", Provider::Plain, &alice, &room).await?;
+    editor.until_text("The quick \u{1f600} fox").await?;
+    // The end of the text has no block.
+    for (from, to, assoc) in [(4, 9, -1), (4, 9, 0), (10, 12, -1), (0, 16, 0)] {
+        let anchor = json!({
+            "from": editor.relative(from, 0).await?, "to": editor.relative(to, assoc).await?, "quote": "of the client"
+        });
+        let content = json!({"msgtype": "m.text", "body": "by a client", "dev.weft.anchor": anchor});
+        alice.try_send(&room, "m.room.message", content).await?.ok()?;
+        let newest = comments(&alice, &room).await?.remove(0);
+        assert_eq!(newest["range"], json!({"from": from, "to": to}), "{anchor}");
+    }
+    let made = comment(&alice, &room, json!({"body": "by the server", "from": 10, "to": 12})).await?;
+    let id = made["eventId"].as_str().context("no id")?;
+    let event = alice
+        .get(&Client::in_room(&room, &format!("event/{}", segment(id))))
+        .await?;
+    let anchor = &event["content"]["dev.weft.anchor"];
+    for shift in [0, 3] {
+        assert_eq!(editor.absolute(&anchor["from"]).await?, 10 + shift, "{anchor}");
+        assert_eq!(editor.absolute(&anchor["to"]).await?, 12 + shift, "{anchor}");
+        edit(&alice, &room, json!([{"type": "insert", "at": 0, "text": "abc"}])).await?;
+        editor.until_length(usize::try_from(16 + shift + 3)?).await?;
+    }
     Ok(())
 }
