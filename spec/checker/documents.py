@@ -98,6 +98,7 @@ class Document:
 class Server:
     def __init__(self):
         self.documents, self.rooms, self.messages, self.edits = {}, {}, {}, {}
+        self.discussions, self.discussed, self.event_names, self.event_name = {}, {}, set(), None
 
     # --- finding ---
 
@@ -485,6 +486,8 @@ class Server:
             return (200, document.show(user)) if method == "GET" else self.rename(document, user, body)
         if parts[1] == "content":
             return self.content(document, step.get("if_none_match"))
+        if parts[1] in ("comments", "suggestions"):
+            return discussion.request(self, document, user, method, parts[1:], query, step, body)
         if parts[1] == "chat":
             return self.chat(document, user, body, step.get("idempotency_key"))
         if method == "GET":
@@ -557,3 +560,7 @@ def run(case):
 
 def expected(_):
     return None
+
+
+# Needs the names above.
+import discussion  # noqa: E402
