@@ -11,11 +11,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt as _, stream};
 use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 use weft_conformance_tests::{
     client::{Client, segment},
+    malicious::{MaliciousServer, RecordedRequest, reply},
     world::World,
 };
 
@@ -304,5 +305,92 @@ async fn hostile_images_have_no_thumbnail() -> Result<()> {
         assert_eq!(answer.status(), StatusCode::OK);
     }
     tokio::time::timeout(Duration::from_secs(60), alice.get("/_matrix/client/v3/account/whoami")).await??;
+    Ok(())
+}
+
+/// What a malicious server answers to a request for a file, by its id. `own` is its name.
+fn malicious_file(own: &str, asked: &RecordedRequest) -> axum::response::Response {
+    let endless = |first: &'static str| {
+        let more = stream::repeat_with(|| Ok::<_, std::io::Error>(Bytes::from(vec![b'x'; 10_000])));
+        axum::body::Body::from_stream(stream::once(async move { Ok(Bytes::from(first)) }).chain(more))
+    };
+    const BEGIN: &str = "--b\r\nContent-Type: application/json\r\n\r\n{}\r\n--b\r\n";
+    let whole = |part: &str| axum::body::Body::from(format!("{BEGIN}{part}\r\n--b--"));
+    let at = |url: &str| whole(&format!("Location: {url}\r\n\r\n"));
+    let mut kind = "multipart/mixed; boundary=b";
+    let body = match asked.segment_from_end(0).as_str() {
+        "good" => whole("Content-Disposition: attachment; filename=\"../../a\"\r\n\r\nhello"),
+        "located" => at(&format!("https://{own}/elsewhere/file")),
+        "redirected" => at(&format!("https://{own}/elsewhere/redirect")),
+        "private" => at("https://10.1.2.3/file"),
+        "plain" => at(&format!("http://{own}/elsewhere/file")),
+        "file" => at("file:///etc/passwd"),
+        "endless" => endless("--b\r\nA: b\r\n\r\n{}\r\n--b\r\nA: b\r\n\r\n"),
+        "headless" => endless(""),
+        "json" => endless("--b\r\nA: b\r\n\r\n"),
+        "cut" => axum::body::Body::from(format!("{BEGIN}A: b\r\n\r\nhello")),
+        "form" => {
+            kind = "multipart/form-data; boundary=b";
+            whole("A: b\r\n\r\nhello")
+        }
+        "missing" => return reply(StatusCode::NOT_FOUND, &json!({"errcode": "M_NOT_FOUND"})),
+        _ => return reply(StatusCode::INTERNAL_SERVER_ERROR, &json!({"errcode": "M_UNKNOWN"})),
+    };
+    axum::response::Response::builder()
+        .header("content-type", kind)
+        .body(body)
+        .unwrap()
+}
+
+/// T74, T76: redirects into the network, files and answers without an end.
+#[tokio::test]
+async fn files_of_a_malicious_server_are_limited() -> Result<()> {
+    let world = World::with_config(1, "[media]\nmax_upload_bytes = 1000000\n").await?;
+    let alice = world.user(0, "alice").await?;
+    let malicious = MaliciousServer::start(&world.authority, "malicious").await?;
+    let own = malicious.name().to_string();
+    let name = own.clone();
+    malicious.answers("/_matrix/federation/v1/media/download/", move |asked| {
+        malicious_file(&name, asked)
+    });
+    malicious.answers("/elsewhere/file", |_| axum::response::Response::new("hello".into()));
+    let name = own.clone();
+    malicious.answers("/elsewhere/redirect", move |_| {
+        let answer = axum::response::Response::builder().status(302);
+        let answer = answer.header("location", format!("https://{name}/elsewhere/file"));
+        answer.body(axum::body::Body::empty()).unwrap()
+    });
+    for id in ["good", "located"] {
+        let answer = alice.file("download", &format!("{own}/{id}"), &[]).await?;
+        ensure!(answer.status() == StatusCode::OK, "{id}: {}", answer.text().await?);
+        ensure!(!header(&answer, "content-disposition").contains(".."));
+        ensure!(answer.bytes().await? == "hello", "{id}");
+    }
+    let located = malicious.asked("/elsewhere/file");
+    // The signature of this server is for the server that it asks, not for the location.
+    ensure!(located.len() == 1 && located[0].authorization.is_none(), "{located:?}");
+    for id in [
+        "redirected",
+        "private",
+        "plain",
+        "file",
+        "headless",
+        "json",
+        "cut",
+        "form",
+        "broken",
+    ] {
+        let answer = alice.file("download", &format!("{own}/{id}"), &[]).await?;
+        refused(answer, StatusCode::BAD_GATEWAY, "M_UNKNOWN")
+            .await
+            .context(id)?;
+    }
+    let endless = alice.file("download", &format!("{own}/endless"), &[]).await?;
+    refused(endless, StatusCode::PAYLOAD_TOO_LARGE, "M_TOO_LARGE").await?;
+    let missing = alice.file("download", &format!("{own}/missing"), &[]).await?;
+    refused(missing, StatusCode::NOT_FOUND, "M_NOT_FOUND").await?;
+    let data = world.servers[0].data().join("media");
+    assert_eq!(std::fs::read_dir(data.join("incoming"))?.count(), 0);
+    assert_eq!(std::fs::read_dir(data.join("cache"))?.count(), 2);
     Ok(())
 }
