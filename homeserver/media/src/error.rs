@@ -46,6 +46,9 @@ pub enum MediaError {
         /// When the first of them expires, in milliseconds.
         retry_after_ms: u64,
     },
+    /// Earlier work on the same file took too long.
+    #[error("earlier work on the same file is not finished")]
+    Overdue,
     /// Too many uploads or downloads are in progress.
     #[error(transparent)]
     Busy(#[from] Exhausted),

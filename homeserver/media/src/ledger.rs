@@ -118,7 +118,7 @@ impl Media {
         let inner = &*self.inner;
         let key = content_key(&complete.id);
         // The job that removes bytes without a row takes the same lock.
-        let _one = inner.locks.lock(&key.to_string()).await;
+        let _one = inner.locks.lock_in_time(&key.to_string()).await?;
         self.check_quota(user, 0).await?;
         let is_counted = inner.store.contains(&MEDIA, &(complete.id.as_str(),)).await?;
         // A file whose bytes were lost is stored again.

@@ -1,10 +1,16 @@
 //! Locks by name, for the work on one file: storing and removing the same content must not overlap, and a file of another server
 //! is requested once. Must not grow: a lock that nobody holds or awaits is removed.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
-use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
+use tokio::{
+    sync::{Mutex as AsyncMutex, OwnedMutexGuard},
+    time::timeout,
+};
+use weft_wire::limits::MEDIA_FETCH_SECONDS;
+
+use crate::MediaError;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -30,6 +36,12 @@ impl Locks {
         };
         locked.guard = Some(lock.lock_owned().await);
         locked
+    }
+
+    /// The same for a request, which does not wait without end for the media store.
+    pub(crate) async fn lock_in_time(&self, name: &str) -> Result<Locked, MediaError> {
+        let locked = timeout(Duration::from_secs(MEDIA_FETCH_SECONDS), self.lock(name)).await;
+        locked.map_err(|_| MediaError::Overdue)
     }
 
     #[cfg(test)]

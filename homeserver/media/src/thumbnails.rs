@@ -87,7 +87,7 @@ impl Media {
         if let Some(found) = self.stored_thumbnail(of, size).await? {
             return Ok(found);
         }
-        let _one = self.inner.locks.lock(&format!("thumbnail {}", of.key)).await;
+        let _one = self.inner.locks.lock_in_time(&format!("thumbnail {}", of.key)).await?;
         if let Some(found) = self.stored_thumbnail(of, size).await? {
             return Ok(found);
         }

@@ -28,6 +28,7 @@ impl From<MediaError> for ApiError {
             MediaError::TooManyWaiting { retry_after_ms } => {
                 Self::limit_exceeded(Duration::from_millis(retry_after_ms))
             }
+            MediaError::Overdue => Self::unavailable("Earlier work on the same file is not finished."),
             MediaError::Busy(exhausted) => exhausted.into(),
             MediaError::Thumbnail(error) => error.into(),
             MediaError::Remote(error) => error.into(),
