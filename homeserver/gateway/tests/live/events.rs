@@ -114,7 +114,7 @@ async fn send(world: &World, room: &RoomId, person: &Person, kind: &str, content
 }
 
 #[tokio::test]
-async fn a_stream_has_edits_messages_comments_members_and_versions() {
+async fn a_stream_has_edits_messages_comments_members_versions_and_locks() {
     let world = World::in_memory().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);
     let room = world.document(&alice).await;
@@ -148,6 +148,19 @@ async fn a_stream_has_edits_messages_comments_members_and_versions() {
     assert_eq!(events.named("comment").await.data["content"]["body"], "why?");
     send(&world, &room, &alice, "dev.weft.version", json!({"name": "first"})).await;
     assert_eq!(events.named("version").await.data["content"]["name"], "first");
+    world
+        .state(&room, &alice, "dev.weft.lock", "", json!({"reason": "Final"}))
+        .await;
+    let lock = events.named("lock").await;
+    assert_eq!(lock.data["content"]["reason"], "Final");
+    let approval = json!({"heads": [], "state_hash": "AAAA"});
+    world
+        .state(&room, &alice, "dev.weft.approval", alice.user.as_str(), approval)
+        .await;
+    assert_eq!(events.named("approval").await.data["content"]["state_hash"], "AAAA");
+    let id = lock.data["eventId"].as_str().unwrap();
+    world.state(&room, &alice, "dev.weft.unlock", id, json!({})).await;
+    assert_eq!(events.named("unlock").await.data["lock"], lock.data["eventId"]);
     world.admit(&room, &alice, &bob, 25).await;
     let mut memberships = Vec::new();
     for _ in 0..2 {

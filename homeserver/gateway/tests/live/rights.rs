@@ -162,6 +162,58 @@ async fn rights_changes_apply_to_open_sockets() {
 }
 
 #[tokio::test]
+async fn a_lock_makes_open_sockets_read_only_and_closes_none() {
+    let world = World::new().await;
+    let (alice, dave) = (world.person("alice").await, world.person("dave").await);
+    let room = world.document(&alice).await;
+    world.admit(&room, &alice, &dave, 25).await;
+    let received = statuses_and_scopes(room.as_str());
+    let mut sockets = Vec::new();
+    // The creator is above all power levels, and reads only as well.
+    for (client, person) in [(1, &alice), (2, &dave)] {
+        let mut socket = world.socket("anything", None).await.unwrap();
+        let token = Body::Token {
+            token: &person.token,
+            provider: None,
+        };
+        socket.send_frame(frame(room.as_str(), token)).await;
+        assert_eq!(socket.until(&received).await, "read-only false");
+        sockets.push((client, socket));
+    }
+    let mut plain_socket = world.socket_of(&room, &dave).await;
+    world.state(&room, &alice, "dev.weft.lock", "", json!({})).await;
+    for (client, socket) in &mut sockets {
+        assert_eq!(socket.until(&received).await, "read-only true");
+        let update = letter(*client, 0);
+        socket
+            .send_frame(frame(room.as_str(), Body::Sync(SyncMessage::Update(&update))))
+            .await;
+        assert_eq!(socket.until(&received).await, "status false");
+    }
+    plain_socket
+        .send_frame(plain::Frame::Sync(SyncMessage::Update(&letter(3, 0))).encode())
+        .await;
+    let reason = plain_socket
+        .until(|frame| match plain::Frame::parse(frame).unwrap() {
+            plain::Frame::PermissionDenied(reason) => Some(reason.to_owned()),
+            _ => None,
+        })
+        .await;
+    assert!(reason.contains("locked"), "{reason}");
+    let lock = world.server.rooms.reader().state(&room).await.unwrap().unwrap();
+    let lock = lock.lock().unwrap().event_id().to_string();
+    world.state(&room, &alice, "dev.weft.unlock", &lock, json!({})).await;
+    for (client, socket) in &mut sockets {
+        assert_eq!(socket.until(&received).await, "read-only false");
+        let update = letter(*client, 0);
+        socket
+            .send_frame(frame(room.as_str(), Body::Sync(SyncMessage::Update(&update))))
+            .await;
+        assert_eq!(socket.until(&received).await, "status true");
+    }
+}
+
+#[tokio::test]
 async fn a_removed_or_logged_out_user_is_disconnected() {
     let world = World::new().await;
     let (alice, dave) = (world.person("alice").await, world.person("dave").await);

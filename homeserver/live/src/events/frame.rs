@@ -76,7 +76,7 @@ impl RoomEvent {
     pub(super) fn shown(&self) -> Option<(&'static str, Value)> {
         let content = || vec![("content", self.content.clone())];
         let with_type = || vec![("type", json!(self.kind)), ("content", self.content.clone())];
-        let (name, more) = match (&*self.kind, &self.state_key) {
+        let (name, more) = match (&*self.kind, self.state_key.as_deref()) {
             ("m.room.message", None) if self.is_comment() => ("comment", content()),
             ("m.room.message", None) => ("chat", content()),
             ("m.room.member", Some(user)) => {
@@ -88,6 +88,9 @@ impl RoomEvent {
             (event_types::SUGGESTION, None) => ("suggestion", with_type()),
             (event_types::RESOLUTION, None) if self.is_of_suggestion() => ("suggestion", with_type()),
             (event_types::RESOLUTION, None) => ("comment", with_type()),
+            (event_types::LOCK, Some("")) => ("lock", content()),
+            (event_types::UNLOCK, Some(lock)) => ("unlock", vec![("lock", json!(lock))]),
+            (event_types::APPROVAL, Some(_)) => ("approval", content()),
             _ => return None,
         };
         let about = [

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use ruma::RoomVersionId;
-use weft_room_api::{RequestedEdit, RoomCommand};
+use weft_room_api::{EventOfText, RequestedEdit, RoomCommand};
 
 use super::{ALICE, BOB, net::Net};
 
@@ -24,6 +24,19 @@ async fn every_command_reaches_a_room_through_its_serialised_form() {
         serde_json::json!({ "name": "Hello" }),
     );
     net.rooms("a.example").send_if(&room, rename, Vec::new()).await.unwrap();
+    net.quiet(&room).await;
+    let approval = EventOfText {
+        event: weft_testkit::new_event(
+            &weft_testkit::user(ALICE),
+            "dev.weft.approval",
+            Some(ALICE),
+            serde_json::json!({}),
+        ),
+        conditions: Vec::new(),
+        version: None,
+        state_hash: None,
+    };
+    net.rooms("a.example").send_of_text(&room, approval).await.unwrap();
     net.quiet(&room).await;
     let rooms = net.rooms("b.example");
     rooms.open(&room).await.unwrap();

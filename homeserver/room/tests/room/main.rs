@@ -16,6 +16,7 @@ mod eviction;
 mod harness;
 mod indexes;
 mod large_edits;
+mod locks;
 mod measure;
 mod reading;
 mod requested;
