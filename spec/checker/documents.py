@@ -441,6 +441,29 @@ class Server:
         document.modified += 1
         return 200, {}
 
+    def pass_on(self, document, user, body):
+        """POST .../owner"""
+        target, leaves = body["user"], body.get("leave", False)
+        if target == user and not altered("documents: the caller may be the new owner"):
+            raise Refused(400, "M_INVALID_PARAM")
+        if document.power(user) < POWER["owner"] and not altered("documents: anybody passes a document on"):
+            raise Refused(403, "M_FORBIDDEN")
+        there = document.members.get(target)
+        if there != "join" and not (there == "invite" and altered("documents: an invited user may become the owner")):
+            raise Refused(403, "M_FORBIDDEN")
+        creator = user == document.creator and not (leaves and not altered("documents: the creator never passes it on"))
+        if creator and not altered("documents: the creator steps down"):
+            raise Refused(403, "DEV_WEFT_CREATOR_STAYS")
+        if target != document.creator:
+            document.powers[target] = POWER["owner"]
+        if leaves:
+            if not altered("documents: leave has no effect"):
+                del document.members[user]
+        elif not altered("documents: the old owner stays an owner"):
+            document.powers[user] = POWER["editor" if altered("documents: the old owner is an editor") else "manager"]
+        document.modified += 1
+        return 200, {}
+
     def check_user(self, target):
         if not (target.startswith("@") and ":" in target) and not altered("documents: any user id"):
             raise Refused(400, "M_INVALID_PARAM")
@@ -472,6 +495,8 @@ class Server:
         document = self.joined(parts[0], user)
         if "at" in query:
             return self.at(document, query)
+        if parts[1:] == ["owner"]:
+            return self.pass_on(document, user, body)
         if parts[1:] == ["versions"]:
             return self.name(document, user, body)
         if parts[1:] == ["history"]:

@@ -165,10 +165,10 @@ fn shown(link_id: String, row: LinkRow) -> ShareLink {
     }
 }
 
-/// Whether a member could invite somebody with this role.
+/// Whether a member could invite somebody with this role. A role below the one of all who join must be given as well.
 fn may_admit(state: &StateView, maker: &UserId, role: Role) -> bool {
     state.can_invite(maker)
-        && (role <= roles::default_role(state)
+        && (role == roles::default_role(state)
             || (state.can_send_state(maker, "m.room.power_levels") && state.user_power(maker) >= role.power()))
 }
 
@@ -211,8 +211,13 @@ async fn admit(ports: &DocumentPorts, room: &RoomId, id: &str, user: &UserId) ->
         if membership == MembershipState::Ban {
             return Err(ApiError::forbidden("You are banned from this document."));
         }
-        let is_higher = role > Role::from_power(state.user_power(user));
-        if membership == MembershipState::Join && !is_higher {
+        let current = Role::from_power(state.user_power(user));
+        // A user who is not there may have a role from an earlier time, or get one by default: the link gives its own.
+        let gives_role = match membership {
+            MembershipState::Join | MembershipState::Invite => role > current,
+            _ => role != current,
+        };
+        if membership == MembershipState::Join && !gives_role {
             return Ok(Json(FollowedLink {
                 doc_id: room.to_owned(),
             }));
@@ -221,7 +226,7 @@ async fn admit(ports: &DocumentPorts, room: &RoomId, id: &str, user: &UserId) ->
             ports.rooms.use_link(room, id).await?.ok_or_else(no_link)?;
             counted = true;
         }
-        if is_higher && let Some(content) = roles::with_role(&state, maker, user, role)? {
+        if gives_role && let Some(content) = roles::with_role(&state, maker, user, role)? {
             let levels = state_event(maker, "m.room.power_levels", "", content);
             match ports.rooms.send_if(room, levels, roles::conditions(&state, user)).await {
                 Ok(_) | Err(RoomError::StateChanged { .. }) => continue,

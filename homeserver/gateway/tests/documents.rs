@@ -11,6 +11,8 @@
 mod copies;
 #[path = "documents/edits.rs"]
 mod edits;
+#[path = "documents/links.rs"]
+mod links;
 #[path = "documents/listing.rs"]
 mod listing;
 #[path = "documents/locks.rs"]

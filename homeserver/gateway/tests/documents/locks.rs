@@ -27,23 +27,18 @@ async fn shared(world: &World) -> (String, Person, [Person; 4]) {
     (doc, alice, people.try_into().unwrap_or_else(|_| panic!("four people")))
 }
 
-/// The status and the JSON of an answer.
-fn send<'a>(
-    world: &'a World,
-    person: &Person,
-    method: &'a str,
-    path: &'a str,
-    body: Value,
-) -> impl Future<Output = (u16, Value)> + use<'a> {
-    let token = person.token.clone();
-    async move {
-        let answer = world.ask(Some(&token), method, path, Some(body.to_string())).await;
-        (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap())
-    }
+async fn put(world: &World, person: &Person, doc: &str, body: Value) -> (u16, Value) {
+    let path = format!("/documents/{doc}/lock");
+    world.request(person, "PUT", &path, Some(body)).await
 }
 
-/// By position, as an update, and by restoring.
-async fn edits_are_refused(world: &World, person: &Person, doc: &str) {
+async fn approve(world: &World, person: &Person, doc: &str, body: Value) -> (u16, Value) {
+    let path = format!("/documents/{doc}/approvals");
+    world.request(person, "POST", &path, Some(body)).await
+}
+
+/// No request changes the text, which has version 1.
+async fn assert_no_edit(world: &World, person: &Person, doc: &str) {
     let update = weft_testkit::Editor::new(99).insert(0, "b");
     let restore = Some(json!({"at": 0}));
     for (status, answer) in [
@@ -55,12 +50,16 @@ async fn edits_are_refused(world: &World, person: &Person, doc: &str) {
             .request(person, "POST", &format!("/documents/{doc}/restore"), restore)
             .await,
     ] {
-        let refused = (status, &answer["errcode"]);
-        assert_eq!(refused, (403, &json!("DEV_WEFT_LOCKED")), "{}", person.user);
+        assert_eq!(
+            (status, &answer["errcode"]),
+            (403, &json!("DEV_WEFT_LOCKED")),
+            "{}",
+            person.user
+        );
     }
 }
 
-/// The user of each approval and whether it is of the present text, by user.
+/// The users of a list of approvals, and whether each approved the present text.
 fn present(list: &Value) -> Vec<(Value, Value)> {
     let approvals = list["approvals"].as_array().unwrap().iter();
     let mut found: Vec<_> = approvals
@@ -75,17 +74,16 @@ async fn nobody_edits_a_locked_document_until_a_manager_unlocks_it() {
     let world = World::new().await;
     let (doc, alice, [manager, editor, commenter, viewer]) = shared(&world).await;
     let path = format!("/documents/{doc}/lock");
-    let put = |person: &Person, body: Value| send(&world, person, "PUT", &path, body);
     assert_eq!(world.get(&viewer, &path).await, json!({"locked": false}));
     for person in [&editor, &commenter, &viewer] {
-        assert_eq!(put(person, json!({})).await.0, 403);
+        assert_eq!(put(&world, person, &doc, json!({})).await.0, 403);
     }
-    let (status, answer) = put(&manager, json!({"version": 7})).await;
+    let (status, answer) = put(&world, &manager, &doc, json!({"version": 7})).await;
     assert_eq!((status, &answer["errcode"]), (409, &json!("DEV_WEFT_DOCUMENT_CHANGED")));
     assert_eq!(answer["version"], 1);
     let reason = "a".repeat(8_193);
-    assert_eq!(put(&manager, json!({"reason": reason})).await.0, 413);
-    let (status, lock) = put(&manager, json!({"reason": "Signed", "version": 1})).await;
+    assert_eq!(put(&world, &manager, &doc, json!({"reason": reason})).await.0, 413);
+    let (status, lock) = put(&world, &manager, &doc, json!({"reason": "Signed", "version": 1})).await;
     assert_eq!(status, 200, "{lock}");
     assert_eq!(
         (
@@ -98,9 +96,12 @@ async fn nobody_edits_a_locked_document_until_a_manager_unlocks_it() {
     );
     assert_eq!(world.get(&viewer, &path).await, lock);
     // A second lock changes nothing.
-    assert_eq!(put(&alice, json!({"reason": "Again"})).await, (200, lock.clone()));
+    assert_eq!(
+        put(&world, &alice, &doc, json!({"reason": "Again"})).await,
+        (200, lock.clone())
+    );
     for person in [&alice, &manager, &editor] {
-        edits_are_refused(&world, person, &doc).await;
+        assert_no_edit(&world, person, &doc).await;
     }
     assert_eq!(edit(&world, &viewer, &doc, 1).await.1["errcode"], "DEV_WEFT_LOCKED");
     let chat = Some(json!({"message": "Why is it locked?"}));
@@ -134,16 +135,17 @@ async fn an_approval_is_of_the_text_that_was_approved() {
     let world = World::new().await;
     let (doc, alice, [manager, editor, commenter, viewer]) = shared(&world).await;
     let path = format!("/documents/{doc}/approvals");
-    let approve = |person: &Person, body: Value| send(&world, person, "POST", &path, body);
     assert_eq!(world.get(&viewer, &path).await, json!({"approvals": []}));
-    assert_eq!(approve(&viewer, json!({})).await.0, 403);
+    assert_eq!(approve(&world, &viewer, &doc, json!({})).await.0, 403);
     assert_eq!(
-        approve(&commenter, json!({"statement": "a".repeat(8_193)})).await.0,
+        approve(&world, &commenter, &doc, json!({"statement": "a".repeat(8_193)}))
+            .await
+            .0,
         413
     );
-    let (status, answer) = approve(&commenter, json!({"version": 3})).await;
+    let (status, answer) = approve(&world, &commenter, &doc, json!({"version": 3})).await;
     assert_eq!((status, &answer["errcode"]), (409, &json!("DEV_WEFT_DOCUMENT_CHANGED")));
-    let (status, first) = approve(&commenter, json!({"version": 1, "statement": "Agreed"})).await;
+    let (status, first) = approve(&world, &commenter, &doc, json!({"version": 1, "statement": "Agreed"})).await;
     assert_eq!(status, 201, "{first}");
     assert_eq!(
         (&first["userId"], &first["isPresentText"]),
@@ -160,13 +162,13 @@ async fn an_approval_is_of_the_text_that_was_approved() {
     assert_eq!(content.etag, Some(tag));
     assert_eq!(world.get(&viewer, &path).await, json!({"approvals": [first]}));
     assert_eq!(edit(&world, &editor, &doc, 1).await.0, 200);
-    let (status, second) = approve(&alice, json!({})).await;
+    let (status, second) = approve(&world, &alice, &doc, json!({})).await;
     assert_eq!(status, 201, "{second}");
     let list = world.get(&viewer, &path).await;
     let expected = [(json!(alice.user), json!(true)), (json!(commenter.user), json!(false))];
     assert_eq!(present(&list), expected);
     // The commenter approves the new text; the earlier approval is replaced.
-    let (_, third) = approve(&commenter, json!({})).await;
+    let (_, third) = approve(&world, &commenter, &doc, json!({})).await;
     assert_ne!(
         (&third["eventId"], &third["stateHash"]),
         (&first["eventId"], &first["stateHash"])
