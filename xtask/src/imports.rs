@@ -135,6 +135,19 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         &["weft-wire", "weft-crdt", "weft-render"],
     ),
     (
+        "homeserver/search",
+        "weft-search",
+        &[
+            "weft-wire",
+            "weft-render",
+            "weft-dag",
+            "weft-store",
+            "weft-room-read",
+            "weft-room-api",
+            "weft-room",
+        ],
+    ),
+    (
         "federation",
         "weft-federation",
         &["weft-wire", "weft-dag", "weft-budget", "weft-clock"],
@@ -196,6 +209,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
         &[
             "weft-wire",
             "weft-render",
+            "weft-search",
             "weft-crdt",
             "weft-fanout",
             "weft-dag",
@@ -253,6 +267,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-jobs",
             "weft-render",
             "weft-render-worker",
+            "weft-search",
             "weft-gateway",
             "weft-federation",
             "weft-budget",

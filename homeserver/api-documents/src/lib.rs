@@ -40,6 +40,7 @@ mod resolutions;
 mod restore;
 mod roles;
 mod servers;
+mod search;
 mod show;
 mod suggestions;
 mod summary;
@@ -71,6 +72,7 @@ pub use access::{AccessLog, NoAccessLog, Read};
 pub use audit::{AuditPorts, KnownKeys};
 pub use content::ContentReads;
 pub use edit::Writers;
+pub use search::SearchPorts;
 
 /// Invites users, of this server or of another one; another server has to sign the invitation of its user first.
 #[async_trait]
@@ -114,6 +116,8 @@ pub struct DocumentPorts {
     pub audit: AuditPorts,
     /// Client ids of edits that requests make.
     pub writers: Writers,
+    /// The search index.
+    pub search: SearchPorts,
     /// Where reads are recorded.
     pub access: Arc<dyn AccessLog>,
 }
@@ -170,6 +174,7 @@ pub fn router(ports: DocumentPorts) -> Router {
         .merge(servers::routes())
         .merge(suggestions::routes())
         .merge(links::routes())
+        .merge(search::routes())
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(ratelimit::add_headers))
         .layer(weft_http::cors::layer())

@@ -30,6 +30,8 @@ pub(crate) enum Command {
     User(UserCommand),
     /// Print who read which document through the document API, as JSON lines.
     AccessLog(AccessLogArguments),
+    /// Build the search index again. A running server begins within seconds, another one at its next start.
+    SearchRebuild(ConfigFile),
     /// Manage the server's signing keys.
     #[command(subcommand)]
     Keys(KeysCommand),

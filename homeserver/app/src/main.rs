@@ -14,6 +14,7 @@ mod fail_points;
 mod failure;
 mod keys_command;
 mod mcp_command;
+mod search_command;
 mod serve;
 mod terminal;
 mod user_access;
@@ -59,6 +60,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Config(ConfigCommand::Check(arguments)) => config_command::check(&arguments),
         Command::User(command) => Ok(user_command::run(&command)?),
         Command::AccessLog(arguments) => Ok(access_log_command::run(&arguments)?),
+        Command::SearchRebuild(file) => search_command::rebuild(&file),
         Command::Keys(KeysCommand::Rotate(file)) => Ok(keys_command::rotate(&file)?),
     }
 }

@@ -195,6 +195,34 @@ pub const MAX_IMPORT_LOSSES: usize = 50;
 pub const MAX_LOST_EXAMPLE_CHARS: usize = 80;
 /// Bytes of the signed log in an archive of a document, which is made in memory. A larger one is exported by itself.
 pub const MAX_ARCHIVE_LOG_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of a search query: a sentence.
+pub const MAX_SEARCH_QUERY_BYTES: usize = 500;
+/// Words of a search query; each is looked up. Of a language without spaces each pair of characters counts.
+pub const MAX_SEARCH_WORDS: usize = 64;
+/// Results in one page of a search.
+pub const MAX_SEARCH_RESULTS: usize = 50;
+/// Results before a page: the index ranks all of them again for each page.
+pub const MAX_SEARCH_OFFSET: usize = 1_000;
+/// Searches at one time: each uses a processor.
+pub const MAX_SEARCHES: usize = 2;
+/// Milliseconds that a search waits for its turn.
+pub const SEARCH_WAIT_MS: u64 = 5_000;
+/// Memory of the search index for entries that are not committed yet, bytes: the least that the library accepts is 15 MB.
+pub const SEARCH_WRITER_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes of a passage, which is what a hit reads and what must have all words of a query: about ten pages.
+pub const SEARCH_PASSAGE_BYTES: usize = 32 * 1024;
+/// Bytes of a document's text that are indexed, from its beginning: a book of 2,000 pages.
+pub const MAX_SEARCHED_TEXT_BYTES: usize = 4 * 1024 * 1024;
+/// Events of a document, except updates, among which messages are indexed when the index is built; newer ones are
+/// indexed when they arrive.
+pub const MAX_SEARCHED_MESSAGES: usize = 100_000;
+/// Events since the last note of the index that are indexed one by one; with more the index is built again.
+pub const SEARCH_CATCH_UP_EVENTS: usize = 100_000;
+/// Milliseconds after the last signed update of a document until its text is indexed: somebody who types causes one each few
+/// seconds, and each rendering costs as much as the document is long.
+pub const SEARCH_PAUSE_MS: u64 = 2_000;
+/// Milliseconds after which the text of a document that is always edited is indexed all the same.
+pub const SEARCH_LATEST_MS: u64 = 15_000;
 /// Conversions of office files at one time: each may use [`CONVERSION_MEMORY_BYTES`].
 pub const MAX_CONVERSIONS: usize = 1;
 /// Address space of a converter, bytes. Its runtime reserves twice what it uses.

@@ -151,6 +151,43 @@ pub struct ImportedInto {
     pub lost: Vec<Lost>,
 }
 
+/// Something that a search found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SearchResult {
+    /// The document.
+    pub doc_id: OwnedRoomId,
+    /// Its title.
+    pub title: String,
+    /// Where it was found: `title`, `text`, `comments` or `chat`.
+    #[serde(rename = "in")]
+    pub part: String,
+    /// The message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<OwnedEventId>,
+    /// Its sender.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sender: Option<OwnedUserId>,
+    /// Its `origin_server_ts`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timestamp: Option<u64>,
+    /// The text around it.
+    pub snippet: String,
+    /// What was found, in UTF-16 code units of the snippet.
+    pub matches: Vec<(usize, usize)>,
+}
+
+/// `GET /search`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SearchResults {
+    /// The best ones first.
+    pub results: Vec<SearchResult>,
+    /// `from` of the next page, if there may be one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_page: Option<String>,
+}
+
 /// Answer to `DELETE /documents/{id}`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

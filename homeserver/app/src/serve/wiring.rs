@@ -24,7 +24,7 @@ use weft_federation::outbox::{Sender, SenderConfig};
 use weft_federation::{Client, ClientConfig, KeyRing, RemoteEvents, RemoteKeys};
 use weft_gateway::client::operator::operator_router;
 use weft_gateway::client::{ClientPorts, ClientSettings, Registration};
-use weft_gateway::documents::{AccessLog, AuditPorts, ContentReads, DocumentPorts, NoAccessLog, Writers};
+use weft_gateway::documents::{AccessLog, AuditPorts, ContentReads, DocumentPorts, NoAccessLog, SearchPorts, Writers};
 use weft_gateway::health::Readiness;
 use weft_gateway::live::{ConnectionIds, EventStreams, LivePorts};
 use weft_gateway::membership_lock::MembershipLocks;
@@ -39,6 +39,7 @@ use weft_render::{Pandoc, Pool, PoolConfig};
 use weft_room::{RoomConfig, Rooms};
 use weft_room_api::{ChangeBus as _, Incarnation, Interest, LocalBus};
 use weft_room_read::Reader;
+use weft_search::{Indexer, SearchIndex};
 use weft_store::Store;
 use weft_telemetry::{MeteredTransport, Metrics, PeerCalls, TracedRouter, current_context};
 
@@ -49,6 +50,7 @@ use crate::adapters::{
     RoomInvitations, RoomMembershipView, StoredKeyCache, StoredOutbox, WorkerThumbnails, wake_sender,
 };
 use crate::config::{self, Area, Config, RegistrationMode};
+use crate::search_command;
 
 /// Time for sending the last signed events to other servers; the rest is sent after the next start.
 const LAST_DELIVERY: Duration = Duration::from_secs(3);
@@ -63,6 +65,7 @@ pub(super) struct Parts {
     operator: Router,
     fanout: Fanout,
     housekeeping: JoinHandle<()>,
+    indexer: JoinHandle<()>,
     rooms: Rooms,
     bus: LocalBus,
     followers: JoinSet<()>,
@@ -111,6 +114,7 @@ struct DocumentServices {
     event_streams: EventStreams,
     audit: AuditPorts,
     access: Arc<dyn AccessLog>,
+    search: SearchPorts,
 }
 
 impl Parts {
@@ -159,7 +163,9 @@ impl Parts {
         let limiter = limiter(config);
         let renderer = renderer();
         let (media, media_jobs) = media(config, store, &federation_services, &budgets).await?;
-        let services = document_services(config, &federation_services, &budgets)?;
+        let mut services = document_services(config, &federation_services, &budgets)?;
+        let (search, indexer) = search_index(config, &rooms, &renderer);
+        services.search = search;
         let shared = Shared {
             rooms: &rooms,
             accounts: &accounts,
@@ -183,6 +189,7 @@ impl Parts {
             operator,
             fanout: local.fanout,
             housekeeping,
+            indexer,
             rooms,
             bus,
             followers,
@@ -245,6 +252,7 @@ impl Parts {
         }
         self.sender.stop(LAST_DELIVERY).await;
         self.housekeeping.abort();
+        self.indexer.abort();
         self.store.close().await;
     }
 }
@@ -448,11 +456,27 @@ fn document_services(
         event_streams: EventStreams::default(),
         audit: audit_ports(config, federation_services),
         access: access_log(config)?,
+        search: SearchPorts::new(None),
     };
     budgets.add(services.content_reads.budget());
     budgets.add(services.event_streams.budget());
     budgets.add(services.audit.budget());
     Ok(services)
+}
+
+/// The search index, and the task that follows the rooms. A server whose index can't be opened works without search.
+fn search_index(config: &Config, rooms: &Rooms, renderer: &Pool) -> (SearchPorts, JoinHandle<()>) {
+    match SearchIndex::open(&search_command::folder(&config.data_dir)) {
+        Ok(index) => {
+            let index = Arc::new(index);
+            let indexer = Indexer::new(Arc::clone(&index), rooms.clone(), Arc::new(renderer.clone()));
+            (SearchPorts::new(Some(index)), tokio::spawn(indexer.run()))
+        }
+        Err(error) => {
+            tracing::error!(event = "search.no_index", %error, "the search index can't be opened; there is no search");
+            (SearchPorts::new(None), tokio::spawn(async {}))
+        }
+    }
 }
 
 fn audit_ports(config: &Config, federation_services: &FederationServices) -> AuditPorts {
@@ -503,6 +527,7 @@ fn areas(
         event_streams,
         audit,
         access,
+        search,
     } = services;
     let documents = documents::router(DocumentPorts {
         media: media.clone(),
@@ -519,6 +544,7 @@ fn areas(
         audit,
         access,
         writers: Writers::new(rand::random),
+        search,
     });
     let live = live::router(LivePorts {
         rooms: rooms.clone(),

@@ -18,7 +18,7 @@ use weft_fanout::{Ephemeral, Presence, Unread};
 use weft_federation::Initiator;
 use weft_gateway::{
     client::{ClientPorts, ClientSettings, Registration, Remote, router, with_fallbacks},
-    documents::{self, AuditPorts, ContentReads, DocumentPorts, Invitations, NoAccessLog, Writers},
+    documents::{self, AuditPorts, ContentReads, DocumentPorts, Invitations, NoAccessLog, SearchPorts, Writers},
     errors::{ApiError, ApiResult},
     membership_lock::MembershipLocks,
     public_rooms::PublicRoomsQuery,
@@ -235,6 +235,7 @@ impl World {
             content_reads: ContentReads::default(),
             audit: AuditPorts::new(server.name.clone(), Arc::new(VerifyKeys::new()), Arc::new(SystemClock)),
             writers: Writers::new(rand::random),
+            search: SearchPorts::new(None),
             access: Arc::new(NoAccessLog),
         });
         let router = router(ClientPorts {

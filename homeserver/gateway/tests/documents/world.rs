@@ -12,7 +12,7 @@ use weft_accounts::{Accounts, NewAccount};
 use weft_dag::VerifyKeys;
 use weft_fanout::{Presence, Unread};
 use weft_gateway::{
-    documents::{AuditPorts, ContentReads, DocumentPorts, Invitations, NoAccessLog, Writers, router},
+    documents::{AuditPorts, ContentReads, DocumentPorts, Invitations, NoAccessLog, SearchPorts, Writers, router},
     errors::ApiResult,
     membership_lock::MembershipLocks,
     ratelimit::UserLimiter,
@@ -120,6 +120,7 @@ impl World {
             content_reads: ContentReads::default(),
             audit: AuditPorts::new(server.name.clone(), Arc::new(VerifyKeys::new()), Arc::new(SystemClock)),
             writers: Writers::new(rand::random),
+            search: SearchPorts::new(None),
             access: Arc::new(NoAccessLog),
         });
         Self {

@@ -1,0 +1,190 @@
+//! `GET /search`: titles, texts, comments and chat of the documents that the caller may read at this moment.
+//!
+//! The index does not know who may read what: a query names the caller's documents, and each message that is found is read from
+//! the store and shown only if it is visible and not redacted. Must not show a passage of anything else.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use axum::{
+    Json, Router,
+    extract::{Query as UrlQuery, State, rejection::QueryRejection},
+    routing::get,
+};
+use ruma::{OwnedRoomId, UserId};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::{sync::Semaphore, time::timeout};
+use weft_http::{
+    authentication::Authenticated,
+    errors::{ApiError, ApiResult},
+};
+use weft_room_read::Reader;
+use weft_search::{Hit, Part, Phrase, Query, SearchIndex, phrases, snippet};
+use weft_wire::{
+    limits::{
+        MAX_SEARCH_OFFSET, MAX_SEARCH_QUERY_BYTES, MAX_SEARCH_RESULTS, MAX_SEARCH_WORDS, MAX_SEARCHES, SEARCH_WAIT_MS,
+    },
+    rest::{Document, SearchResult, SearchResults},
+};
+
+use super::DocumentPorts;
+
+/// Results of a page if the request does not say.
+const RESULTS: usize = 20;
+
+/// The index and the searches in it. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct SearchPorts {
+    index: Option<Arc<SearchIndex>>,
+    searches: Arc<Semaphore>,
+}
+
+impl SearchPorts {
+    /// Searches in an index; without one each search is refused.
+    #[must_use]
+    pub fn new(index: Option<Arc<SearchIndex>>) -> Self {
+        Self {
+            index,
+            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
+        }
+    }
+}
+
+pub(super) fn routes() -> Router<DocumentPorts> {
+    Router::new().route("/_weft/client/v1/search", get(search))
+}
+
+#[derive(Debug, Deserialize)]
+struct Asked {
+    q: String,
+    #[serde(rename = "in")]
+    parts: Option<String>,
+    document: Option<OwnedRoomId>,
+    limit: Option<usize>,
+    from: Option<usize>,
+}
+
+impl Asked {
+    /// What is searched, in these documents.
+    fn query(&self, documents: &[Document]) -> ApiResult<Query> {
+        if self.q.len() > MAX_SEARCH_QUERY_BYTES {
+            let message = format!("q has at most {MAX_SEARCH_QUERY_BYTES} bytes.");
+            return Err(ApiError::invalid_param(message));
+        }
+        let phrases = phrases(&self.q);
+        let words = phrases.iter().map(|phrase| phrase.0.len()).sum::<usize>();
+        if !(1..=MAX_SEARCH_WORDS).contains(&words) {
+            let message = format!("q needs a letter or digit, and has at most {MAX_SEARCH_WORDS} words.");
+            return Err(ApiError::invalid_param(message));
+        }
+        let limit = self.limit.unwrap_or(RESULTS);
+        if !(1..=MAX_SEARCH_RESULTS).contains(&limit) {
+            return Err(ApiError::invalid_param(format!("limit is 1 to {MAX_SEARCH_RESULTS}.")));
+        }
+        let offset = self.from.unwrap_or(0);
+        if offset > MAX_SEARCH_OFFSET {
+            return Err(ApiError::invalid_param(format!("from is at most {MAX_SEARCH_OFFSET}.")));
+        }
+        let is_wanted = |id: &OwnedRoomId| self.document.as_ref().is_none_or(|wanted| wanted == id);
+        let documents = documents.iter().map(|document| document.doc_id.clone());
+        Ok(Query {
+            phrases,
+            parts: self.parts()?,
+            documents: documents.filter(is_wanted).collect(),
+            offset,
+            limit,
+        })
+    }
+
+    fn parts(&self) -> ApiResult<Vec<Part>> {
+        let Some(names) = &self.parts else {
+            return Ok(Part::ALL.to_vec());
+        };
+        let parts: Option<BTreeSet<Part>> = names.split(',').map(Part::from_name).collect();
+        let parts = parts.ok_or_else(|| ApiError::invalid_param("in is a list of title, text, comments, chat."))?;
+        Ok(parts.into_iter().collect())
+    }
+}
+
+/// The best results first.
+async fn search(
+    State(ports): State<DocumentPorts>,
+    Authenticated(session): Authenticated,
+    query: Result<UrlQuery<Asked>, QueryRejection>,
+) -> ApiResult<Json<SearchResults>> {
+    let UrlQuery(asked) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
+    let user = &*session.user_id;
+    let reader = &ports.rooms.reader().for_request();
+    let mut documents = reader.documents_of(user).await?;
+    documents.retain(|document| document.in_bin_since.is_none());
+    let query = asked.query(&documents)?;
+    let (offset, limit, phrases) = (query.offset, query.limit, query.phrases.clone());
+    let hits = found(&ports.search, query).await?;
+    let is_last = hits.len() < limit || offset + limit > MAX_SEARCH_OFFSET;
+    let mut results = Vec::new();
+    for hit in hits {
+        // They may have left it, or been removed, while the index was searched.
+        let document = reader.document_of(user, &hit.document).await?;
+        if let Some(document) = document {
+            results.extend(result(reader, user, &document, hit, &phrases).await?);
+        }
+    }
+    let next_page = (!is_last).then(|| (offset + limit).to_string());
+    Ok(Json(SearchResults { results, next_page }))
+}
+
+/// Searches the index, when it is this search's turn.
+async fn found(ports: &SearchPorts, query: Query) -> ApiResult<Vec<Hit>> {
+    let Some(index) = ports.index.clone() else {
+        return Err(ApiError::unavailable("This server has no search index now."));
+    };
+    let turn = timeout(
+        Duration::from_millis(SEARCH_WAIT_MS),
+        Arc::clone(&ports.searches).acquire_owned(),
+    );
+    let Ok(Ok(turn)) = turn.await else {
+        return Err(ApiError::unavailable("Too many searches are under way. Try again."));
+    };
+    let search = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        index.search(&query)
+    });
+    let hits = search.await.map_err(|error| ApiError::internal("a search", &error))?;
+    hits.map_err(|error| ApiError::internal("a search", &error))
+}
+
+/// A hit as it is shown; `None` if the caller may not see it any more.
+async fn result(
+    reader: &Reader,
+    user: &UserId,
+    document: &Document,
+    hit: Hit,
+    phrases: &[Phrase],
+) -> ApiResult<Option<SearchResult>> {
+    let mut message = None;
+    if let Some(event) = &hit.event {
+        let stored = reader.events(&hit.document, std::slice::from_ref(event)).await?;
+        let pdus = stored.into_iter().filter(|stored| stored.is_visible());
+        let pdus = pdus.map(|stored| stored.pdu).collect();
+        let visible = reader.visible_to_user(&hit.document, user, pdus).await?;
+        let has_text = |content: Value| content.get("body").is_some_and(Value::is_string);
+        message = visible
+            .into_iter()
+            .next()
+            .filter(|pdu| pdu.content_as().is_ok_and(has_text));
+        if message.is_none() {
+            return Ok(None);
+        }
+    }
+    let shown = snippet(&hit.passage, phrases);
+    Ok(Some(SearchResult {
+        doc_id: hit.document,
+        title: document.title.clone(),
+        part: hit.part.name().to_owned(),
+        event_id: hit.event,
+        sender: message.as_ref().map(|pdu| pdu.sender().to_owned()),
+        timestamp: message.as_ref().map(|pdu| pdu.origin_server_ts().get().into()),
+        snippet: shown.text,
+        matches: shown.matches,
+    }))
+}
