@@ -113,6 +113,39 @@ async fn send(world: &World, room: &RoomId, person: &Person, kind: &str, content
     world.server.rooms.send(room, event).await.unwrap();
 }
 
+async fn locks_are_sent(world: &World, room: &RoomId, alice: &Person, events: &mut Events) {
+    world
+        .state(room, alice, "dev.weft.lock", "", json!({"reason": "Final"}))
+        .await;
+    let lock = events.named("lock").await;
+    assert_eq!(lock.data["content"]["reason"], "Final");
+    let approval = json!({"heads": [], "state_hash": "AAAA"});
+    world
+        .state(room, alice, "dev.weft.approval", alice.user.as_str(), approval)
+        .await;
+    assert_eq!(events.named("approval").await.data["content"]["state_hash"], "AAAA");
+    let id = lock.data["eventId"].as_str().unwrap();
+    world.state(room, alice, "dev.weft.unlock", id, json!({})).await;
+    assert_eq!(events.named("unlock").await.data["lock"], lock.data["eventId"]);
+}
+
+async fn suggestions_are_sent(world: &World, room: &RoomId, alice: &Person, events: &mut Events) {
+    let suggestion = json!({"update": "AAA", "summary": "nothing"});
+    send(world, room, alice, "dev.weft.suggestion", suggestion).await;
+    let suggestion = events.named("suggestion").await;
+    assert_eq!(suggestion.data["type"], "dev.weft.suggestion");
+    for (outcome, name) in [("withdrawn", "suggestion"), ("resolved", "comment")] {
+        let relation = json!({"rel_type": "m.reference", "event_id": suggestion.data["eventId"]});
+        let decision = json!({"outcome": outcome, "m.relates_to": relation});
+        send(world, room, alice, "dev.weft.resolution", decision).await;
+        let seen = events.named(name).await;
+        assert_eq!(
+            (&seen.data["type"], &seen.data["content"]["outcome"]),
+            (&json!("dev.weft.resolution"), &json!(outcome))
+        );
+    }
+}
+
 #[tokio::test]
 async fn a_stream_has_edits_messages_comments_members_versions_and_locks() {
     let world = World::in_memory().await;
@@ -148,19 +181,8 @@ async fn a_stream_has_edits_messages_comments_members_versions_and_locks() {
     assert_eq!(events.named("comment").await.data["content"]["body"], "why?");
     send(&world, &room, &alice, "dev.weft.version", json!({"name": "first"})).await;
     assert_eq!(events.named("version").await.data["content"]["name"], "first");
-    world
-        .state(&room, &alice, "dev.weft.lock", "", json!({"reason": "Final"}))
-        .await;
-    let lock = events.named("lock").await;
-    assert_eq!(lock.data["content"]["reason"], "Final");
-    let approval = json!({"heads": [], "state_hash": "AAAA"});
-    world
-        .state(&room, &alice, "dev.weft.approval", alice.user.as_str(), approval)
-        .await;
-    assert_eq!(events.named("approval").await.data["content"]["state_hash"], "AAAA");
-    let id = lock.data["eventId"].as_str().unwrap();
-    world.state(&room, &alice, "dev.weft.unlock", id, json!({})).await;
-    assert_eq!(events.named("unlock").await.data["lock"], lock.data["eventId"]);
+    locks_are_sent(&world, &room, &alice, &mut events).await;
+    suggestions_are_sent(&world, &room, &alice, &mut events).await;
     world.admit(&room, &alice, &bob, 25).await;
     let mut memberships = Vec::new();
     for _ in 0..2 {
