@@ -208,6 +208,9 @@ async fn list(
         before = page.next;
         let events: Vec<TimelineEvent> = page.events.into_iter().filter(|event| may_begin(&event.pdu)).collect();
         for event in reader.visible_to_user(&room, &session.user_id, events).await? {
+            if reading.is_exhausted() {
+                break 'pages Some(event.order.saturating_add(1));
+            }
             let Some(root) = reading.begun(event.pdu).await? else {
                 continue;
             };

@@ -228,6 +228,9 @@ async fn list(
             .filter(|event| reading::is_suggestion(&event.pdu))
             .collect();
         for event in reader.visible_to_user(&room, &session.user_id, events).await? {
+            if reading.is_exhausted() {
+                break 'pages Some(event.order.saturating_add(1));
+            }
             let Some(found) = reading.suggestion(event.pdu).await? else {
                 continue;
             };

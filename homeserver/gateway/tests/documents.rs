@@ -9,6 +9,8 @@
 
 #[path = "documents/copies.rs"]
 mod copies;
+#[path = "documents/discussions.rs"]
+mod discussions;
 #[path = "documents/edits.rs"]
 mod edits;
 #[path = "documents/links.rs"]

@@ -646,6 +646,8 @@ pub const MAX_THREAD_EVENTS: usize = 500;
 pub const MAX_SUMMARY_BYTES: usize = 1_024;
 /// Documents whose suggestions are being decided about: a lock for each.
 pub const MAX_DECISIONS: u64 = 10_000;
+/// Events of threads that are examined for one page of comments or suggestions: somebody may send hundreds of decisions about each.
+pub const MAX_THREAD_EVENTS_PER_PAGE: usize = 5_000;
 /// Users whom a message mentions: each is searched for in the rules of its readers.
 pub const MAX_MENTIONS: usize = 100;
 // --- Media ------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,10 @@
 //! Reads comments and their threads from the index of relations. Must not show events that the caller may not see, nor those of ignored
 //! users.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use futures_util::future::try_join_all;
 use ruma::{OwnedEventId, RoomId, UserId, push::Ruleset};
@@ -18,7 +21,7 @@ use weft_room_read::{Relation, RelationRow};
 use weft_wire::{
     anchor::Anchor,
     event_types,
-    limits::MAX_THREAD_EVENTS,
+    limits::{MAX_THREAD_EVENTS, MAX_THREAD_EVENTS_PER_PAGE},
     resolution::{Outcome, Resolution, standing},
     rest::{Comment, CommentRange, ThreadMessage, UnreadMarks},
 };
@@ -39,6 +42,8 @@ pub(crate) struct Reading<'a> {
     pub(super) user: &'a UserId,
     ignored: Ignored,
     unread: UnreadCounts,
+    /// Events of threads that were examined.
+    examined: AtomicUsize,
 }
 
 /// A comment without its place.
@@ -119,7 +124,13 @@ impl<'a> Reading<'a> {
             user,
             ignored,
             unread,
+            examined: AtomicUsize::new(0),
         })
+    }
+
+    /// Whether the page must end: what threads cost is up to those who write in them.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.examined.load(Ordering::Relaxed) >= MAX_THREAD_EVENTS_PER_PAGE
     }
 
     /// The comment that begins with this event, if one does. A redacted message with replies was one.
@@ -199,7 +210,8 @@ impl<'a> Reading<'a> {
     pub(crate) async fn relations(&self, of: &ruma::EventId) -> ApiResult<Vec<RelationRow>> {
         let reader = self.ports.rooms.reader();
         let found = reader.relations_to(self.room, of, self.user, MAX_THREAD_EVENTS).await?;
-        let (mut rows, _) = found;
+        let (mut rows, examined) = found;
+        self.examined.fetch_add(examined, Ordering::Relaxed);
         rows.retain(|row| !self.ignored.contains(&row.sender));
         Ok(rows)
     }

@@ -1,11 +1,12 @@
 //! Reads suggestions, what became of them, and the difference that they make. Must not fail a list because of one suggestion: a stranger
 //! may have written it.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
+use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId};
 use weft_crdt::Document;
-use weft_dag::Pdu;
+use weft_dag::{Pdu, StateView};
 use weft_http::errors::{ApiError, ApiResult};
 use weft_render::{Applied, ApplyRequest, RenderError};
 use weft_room_read::{Relation, RelationRow};
@@ -30,6 +31,8 @@ pub(super) struct Reading<'a> {
     room: &'a RoomId,
     user: &'a UserId,
     threads: comments::Reading<'a>,
+    /// States before decisions, by their groups: most decisions have the same one.
+    states: Mutex<HashMap<u64, Option<StateView>>>,
 }
 
 /// A suggestion.
@@ -69,6 +72,7 @@ impl<'a> Reading<'a> {
             room,
             user,
             threads,
+            states: Mutex::default(),
         })
     }
 
@@ -142,9 +146,32 @@ impl<'a> Reading<'a> {
     /// By the state before the decision, which is the same on every server.
     async fn is_valid(&self, pdu: &Pdu, decision: &Resolution<Decision>) -> ApiResult<bool> {
         let Decision { outcome, by } = &decision.value;
-        let state = self.ports.rooms.reader().state_at(self.room, &decision.event).await?;
-        let might_edit = state.is_some_and(|state| state.can_send(by, event_types::UPDATE));
+        let might_edit = *outcome == Outcome::Rejected && self.might_edit(by, &decision.event).await?;
         Ok(counts(*outcome, by == pdu.sender(), might_edit))
+    }
+
+    async fn might_edit(&self, user: &UserId, at: &OwnedEventId) -> ApiResult<bool> {
+        let reader = self.ports.rooms.reader();
+        let Some(groups) = reader.groups_of(self.room, at).await? else {
+            return Ok(false);
+        };
+        let can = |state: &Option<StateView>| {
+            state
+                .as_ref()
+                .is_some_and(|state| state.can_send(user, event_types::UPDATE))
+        };
+        if let Some(state) = self.states.lock().get(&groups.before) {
+            return Ok(can(state));
+        }
+        let state = reader.state_at(self.room, at).await?;
+        let can = can(&state);
+        self.states.lock().insert(groups.before, state);
+        Ok(can)
+    }
+
+    /// Whether the page must end.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.threads.is_exhausted()
     }
 
     /// What it would do to a text, with blocks of `client`.
