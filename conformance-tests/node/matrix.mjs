@@ -9,6 +9,7 @@ logger.setLevel?.('silent')
 const say = (message) => process.stdout.write(JSON.stringify(message) + '\n')
 let client = null
 const seen = []
+const faults = []
 const watchers = new Set()
 
 function noticed(event) {
@@ -53,7 +54,37 @@ function until(find, timeout, what) {
   })
 }
 
+/** An error that no call reports. */
+function fault(error) {
+  faults.push(String(error?.stack ?? error))
+  process.stderr.write(`${error?.stack ?? error}\n`)
+}
+
 const raw = (event) => ({ ...event.event, room_id: event.getRoomId?.() ?? event.event.room_id })
+/**
+ * The timelines that end with this one, oldest first: after a gap the client has a timeline on each side of it; they are
+ * joined once a page reaches a known event.
+ */
+function parts(live) {
+  const found = []
+  for (let part = live; part; part = part.getNeighbouringTimeline('b')) found.unshift(part)
+  return found
+}
+/** What an application shows of a message: its content is that of the last edit. */
+const shown = (event) => {
+  const { msgtype, body, formatted_body } = event.getContent()
+  return { event_id: event.getId(), type: event.getType(), msgtype, body, formatted_body, edited: Boolean(event.replacingEvent()) }
+}
+/** The messages of a timeline, oldest first, without redacted ones. Edits and reactions are shown with their message. */
+const messages = (events) =>
+  events.filter((event) => event.getType() === 'm.room.message' && !event.isRelation('m.replace') && !event.isRedacted()).map(shown)
+/** Opens a thread, as an application does when the user selects its first message. */
+function thread(id, root) {
+  const room = client.getRoom(id)
+  const event = room.findEventById(root)
+  if (!event) throw new Error(`${root} is not known`)
+  return room.getThread(root) ?? room.createThread(root, event, [event], true)
+}
 const membership = (room) => client.getRoom(room)?.getMyMembership()
 const { Method } = sdk
 
@@ -87,6 +118,7 @@ const commands = {
     client.on('Room.tags', (event, room) => noticed({ ...event.event, room_id: room.roomId }))
     client.on('toDeviceEvent', (event) => noticed({ ...event.event, to_device: true }))
     client.on('sync', () => noticed())
+    client.on('sync.unexpectedError', fault)
     return commands.resume({ timeline })
   },
   pause: () => client.stopClient(),
@@ -103,10 +135,7 @@ const commands = {
   async history({ room: id, limit }) {
     const room = client.getRoom(id)
     while (room.oldState.paginationToken !== null) await client.scrollback(room, limit)
-    // After a gap the client has a timeline on each side of it; they are joined once a page reaches a known event.
-    const events = []
-    for (let part = room.getLiveTimeline(); part; part = part.getNeighbouringTimeline('b')) events.unshift(...part.getEvents())
-    return { events: events.map(raw) }
+    return { events: parts(room.getLiveTimeline()).flatMap((part) => part.getEvents()).map(raw) }
   },
   until_named: ({ room, user, name, timeout }) =>
     until(() => client.getRoom(room).getMember(user)?.rawDisplayName === name && {}, timeout, `${user} as ${name}`),
@@ -133,10 +162,11 @@ const commands = {
     await client.getRoom(room).loadMembersIfNeeded()
     return until(() => client.getRoom(room).getMember(user)?.typing === is && {}, timeout, `typing of ${user}: ${is}`)
   },
-  async send({ room, type, content, timeout }) {
+  /** `thread` is the first message of the thread in which the event is sent. */
+  async send({ room, thread, type, content, timeout }) {
     const transaction = client.makeTxnId()
     try {
-      return await client.sendEvent(room, type, content, transaction)
+      return await client.sendEvent(room, thread ?? null, type, content, transaction)
     } catch (error) {
       // The sync loop returned the event before the response, while the client was still loading the event's thread:
       // then it finds neither the event nor its local echo. The event is sent, and identified by its transaction id.
@@ -144,7 +174,55 @@ const commands = {
       return until(() => seen.find((event) => event.unsigned?.transaction_id === transaction), timeout, transaction)
     }
   },
-  redact: ({ room, event }) => client.redactEvent(room, event),
+  redact: ({ room, thread, event }) => client.redactEvent(room, thread ?? null, event),
+  /** The messages of the main timeline, paged back to the first event of the room. */
+  async timeline({ room: id }) {
+    const room = client.getRoom(id)
+    while (room.oldState.paginationToken !== null) await client.scrollback(room, 20)
+    return { messages: messages(parts(room.getLiveTimeline()).flatMap((part) => part.getEvents())) }
+  },
+  /** The threads of the room, as the list of an application shows them. */
+  async threads({ room: id }) {
+    const room = client.getRoom(id)
+    await room.createThreadsTimelineSets()
+    await room.fetchRoomThreads()
+    const [all] = room.threadsTimelineSets
+    return { threads: all.getLiveTimeline().getEvents().map((event) => [event.getId(), room.getThread(event.getId()).length]) }
+  },
+  /** Waits until the thread, paged back to its first message, shows exactly these texts. */
+  async until_thread({ room, root, bodies, timeout }) {
+    const open = thread(room, root)
+    await until(() => open.initialEventsFetched, timeout, `the beginning of the thread ${root}`)
+    const first = () => parts(open.liveTimeline)[0]
+    while (first().getPaginationToken('b')) await client.paginateEventTimeline(first(), { backwards: true, limit: 2 })
+    const events = () => parts(open.liveTimeline).flatMap((part) => part.getEvents())
+    const look = () => ({ messages: messages(events()), length: open.length, last: open.replyToEvent?.getId() })
+    const as = () => JSON.stringify(look().messages.map((message) => message.body)) === JSON.stringify(bodies)
+    return until(() => as() && open.length === bodies.length - 1 && look(), timeout, JSON.stringify(bodies)).catch((error) => {
+      throw new Error(`${error.message}; the thread is ${JSON.stringify(look())}`)
+    })
+  },
+  /** Waits until the message has these reactions: pairs of a key and a number. */
+  until_reactions({ room: id, root, event, reactions, timeout }) {
+    const room = client.getRoom(id)
+    const of = root === event ? room.relations : thread(id, root).timelineSet.relations
+    const look = () => of.getChildEventsForEvent(event, 'm.annotation', 'm.reaction')?.getSortedAnnotationsByKey() ?? []
+    const counted = () => JSON.stringify(look().map(([key, events]) => [key, events.size])) === JSON.stringify(reactions)
+    return until(() => counted() && {}, timeout, `${JSON.stringify(reactions)} of ${event}`)
+  },
+  /** Waits until the client shows these unread numbers of a thread, or, without one, of the main timeline. */
+  until_unread({ room: id, root, total, highlight, timeout }) {
+    const room = client.getRoom(id)
+    const look = () =>
+      ['total', 'highlight'].map((type) => (root ? room.getThreadUnreadNotificationCount(root, type) : room.getRoomUnreadNotificationCount(type)))
+    return until(() => look().join() === `${total},${highlight}` && {}, timeout, `${total}, ${highlight} unread`).catch((error) => {
+      throw new Error(`${error.message}; unread are ${look()}`)
+    })
+  },
+  /** Sends the receipt of a message: of its thread, if it is in one. */
+  read: ({ room, event }) => client.sendReadReceipt(client.getRoom(room).findEventById(event)),
+  /** Errors that no call has reported, above all those of handling a response of sync. */
+  faults: () => ({ faults, state: client.getSyncState() }),
   state: async ({ room, type, key }) => client.getStateEvent(room, type, key),
   set_state: ({ room, type, key, content }) => client.sendStateEvent(room, type, content, key),
   messages: ({ room, from, dir, limit, filter }) =>
@@ -225,8 +303,8 @@ async function handle(line) {
   }
 }
 
-process.on('uncaughtException', (error) => process.stderr.write(`${error?.stack ?? error}\n`))
-process.on('unhandledRejection', (error) => process.stderr.write(`${error?.stack ?? error}\n`))
+process.on('uncaughtException', fault)
+process.on('unhandledRejection', fault)
 readline.createInterface({ input: process.stdin }).on('line', handle).on('close', () => process.exit(0))
 // The client prints to the console; that must not be mixed with the responses.
 for (const level of ['log', 'info', 'warn', 'debug', 'error', 'trace']) console[level] = (...words) => process.stderr.write(words.join(' ') + '\n')

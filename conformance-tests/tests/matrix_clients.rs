@@ -9,6 +9,8 @@
 
 #[path = "matrix_clients/accounts.rs"]
 mod accounts;
+#[path = "matrix_clients/comments.rs"]
+mod comments;
 #[path = "matrix_clients/documents.rs"]
 mod documents;
 #[path = "matrix_clients/doors.rs"]
