@@ -141,11 +141,7 @@ impl Parts {
         traffic.register(&budgets);
         let federation_services = federation_services(config, store, metrics)?;
         let local = local(config, store, &federation_services);
-        for budget in federation_services.events.client().outgoing().budgets() {
-            budgets.add(budget);
-        }
-        budgets.add(federation_services.events.client().answer_bytes());
-        budgets.add(&federation_services.event_bytes);
+        register_federation(&budgets, &federation_services);
         budgets.add(local.membership.budget());
         let bus = LocalBus::new();
         let followers = followers(&bus, &federation_services, &local);
@@ -399,6 +395,15 @@ fn own_program() -> std::path::PathBuf {
     } else {
         std::env::current_exe().unwrap_or_else(|_| "weft".into())
     }
+}
+
+/// The budgets of requests to other servers, and of their answers and events.
+fn register_federation(budgets: &Budgets, services: &FederationServices) {
+    for budget in services.events.client().outgoing().budgets() {
+        budgets.add(budget);
+    }
+    budgets.add(services.events.client().answer_bytes());
+    budgets.add(&services.event_bytes);
 }
 
 /// The pool of render workers for documents. Half of the processors are left to the server.
