@@ -78,11 +78,17 @@ async fn an_event_of_the_text_is_sent_only_if_the_text_is_the_expected_one() {
     );
     assert_eq!(hash_at(&server, &room, Some(&content.heads)).await, present);
     let late = server.edit(&room, &alice(), editor.append("b")).await;
-    assert!(matches!(late, Err(RoomError::Edit(EditRefusal::Locked))), "{late:?}");
+    assert!(
+        matches!(late, Err(RoomError::Edit(EditRefusal::Locked { .. }))),
+        "{late:?}"
+    );
     // It is locked after a power loss, and can be unlocked.
     let server = server.reboot().await;
     let late = server.edit(&room, &alice(), editor.append("c")).await;
-    assert!(matches!(late, Err(RoomError::Edit(EditRefusal::Locked))), "{late:?}");
+    assert!(
+        matches!(late, Err(RoomError::Edit(EditRefusal::Locked { .. }))),
+        "{late:?}"
+    );
     let unlock = new_event(&alice(), "dev.weft.unlock", Some(id.as_str()), json!({}));
     server.rooms.send(&room, unlock).await.unwrap();
     assert_eq!(hash_at(&server, &room, None).await, present);
@@ -131,7 +137,7 @@ async fn a_lock_in_the_middle_of_edits_names_every_acknowledged_edit() {
         let is_in = locked.contains(&letter);
         match outcome {
             Ok(EditOutcome::Journaled) if is_in => taken += 1,
-            Err(RoomError::Edit(EditRefusal::Locked)) if !is_in => refused += 1,
+            Err(RoomError::Edit(EditRefusal::Locked { .. })) if !is_in => refused += 1,
             other => panic!("{letter}: {other:?}, and the locked text is {locked}"),
         }
     }
