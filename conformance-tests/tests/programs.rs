@@ -187,6 +187,21 @@ async fn render_workers_end_with_a_killed_server() -> Result<()> {
     Ok(())
 }
 
+/// A further thread could begin when the sandbox is closed already, and its first system call would end the worker.
+#[tokio::test]
+async fn a_render_worker_has_no_other_thread_than_its_own_two() -> Result<()> {
+    let world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
+    let room = alice.create_document("Threads").await?;
+    let (status, _) = rendered(&alice, &room, "?format=text").await?;
+    assert_eq!(status, StatusCode::OK);
+    for worker in children(world.servers[0].pid().context("no process")?)? {
+        let threads = fs::read_dir(format!("/proc/{worker}/task"))?.count();
+        assert_eq!(threads, 2, "the one that waits, and the one that renders");
+    }
+    Ok(())
+}
+
 /// Whether a process has not ended; a zombie has no command line.
 fn is_running(process: u32) -> bool {
     fs::read(format!("/proc/{process}/cmdline")).is_ok_and(|line| !line.is_empty())

@@ -6,7 +6,9 @@
 //
 // Pages between smaller blocks are returned only by `malloc_trim`. The texts of documents are such blocks: a server whose
 // documents were all idle kept their memory. A thread calls it once a minute. It takes about 10 ms of processor time for
-// 600 documents that have just left memory, and almost none if there is nothing to return. Must not allocate.
+// 600 documents that have just left memory, and almost none if there is nothing to return. Only `weft serve` has the thread: a
+// render worker must have no thread besides its own, because a thread that begins after the sandbox was closed makes a system
+// call that the sandbox excludes, and ends the worker. Must not allocate.
 
 #include <stdlib.h>
 
@@ -14,11 +16,13 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <unistd.h>
 
 static const int MMAP_THRESHOLD_BYTES = 512 * 1024;
 static const unsigned TRIM_SECONDS = 60;
 static const size_t TRIM_STACK_BYTES = 64 * 1024;
+static const char *const SERVER_COMMAND = "serve";
 
 static void *trim(void *unused) {
     for (;;) {
@@ -46,11 +50,14 @@ static void start_trimming(void) {
     pthread_attr_destroy(&attributes);
 }
 
-__attribute__((constructor)) static void set_up_allocator(void) {
+// glibc passes the arguments of `main` to constructors.
+__attribute__((constructor)) static void set_up_allocator(int count, char **arguments) {
     // The operator's own setting has precedence.
     if (getenv("MALLOC_MMAP_THRESHOLD_") == NULL) {
         mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES);
     }
-    start_trimming();
+    if (count > 1 && strcmp(arguments[1], SERVER_COMMAND) == 0) {
+        start_trimming();
+    }
 }
 #endif
