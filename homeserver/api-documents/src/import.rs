@@ -18,6 +18,7 @@ use weft_http::{
     errors::{ApiError, ApiResult},
 };
 use weft_render::{ApplyRequest, Direction, ImportRequest, Imported, Source};
+use weft_room_api::{RefusedEdit, RoomError};
 use weft_wire::{
     document::DocumentKind,
     limits::MAX_IMPORT_BYTES,
@@ -30,7 +31,6 @@ use super::{
     caller::{Named, joined},
     create::check_title,
     creation::{EMPTY_UPDATE, NewDocument, apply, begin, client_of, digest, fill, request_of},
-    failures::may_not,
     request::{BinaryBody, idempotency_key},
     show::described,
 };
@@ -163,7 +163,7 @@ async fn append(
     let room = joined(&ports, &named, user).await?;
     let access = ports.rooms.access(&room, user).await?;
     if !access.can_edit {
-        return Err(may_not("edit"));
+        return Err(RoomError::from(access.edit_refusal(RefusedEdit::default())).into());
     }
     let document = described(&ports, user, &room).await?;
     check_not_in_bin(&document)?;
