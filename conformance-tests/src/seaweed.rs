@@ -1,4 +1,4 @@
-//! A stock SeaweedFS as an S3 service beside the servers under test: installed from the package registry, with a bucket and one
+//! A stock SeaweedFS as the S3 service of the servers under test: installed from the package registry, with a bucket and one
 //! access key. Must not be reachable from other machines.
 
 use std::{

@@ -115,7 +115,7 @@ async fn edits_beside_a_lock_are_merged_and_the_lock_shows_that_the_text_is_anot
         let differs = |lock: &Value| lock["isPresentText"] == json!(false);
         Ok((differs(&one) && differs(&other)).then_some([one, other]))
     };
-    for seen in alice.until("the edit beside the lock on both servers", both).await? {
+    for seen in alice.until("the concurrent edit on both servers", both).await? {
         assert_eq!((&seen["eventId"], &seen["heads"]), (&lock["eventId"], &lock["heads"]));
     }
     for client in [&alice, &bob] {

@@ -1,4 +1,4 @@
-//! Thumbnails: the sizes that are made, and their storage beside the files. A request for another size gets the next larger one,
+//! Thumbnails: the sizes that are made, and their storage with the files. A request for another size gets the next larger one,
 //! so a file has at most as many thumbnails as there are sizes. Must not decode images.
 
 use bytes::BytesMut;
