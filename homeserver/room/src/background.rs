@@ -11,7 +11,7 @@ use weft_ingest::Want;
 use weft_jobs::JobWaker;
 use weft_room_api::Peers;
 
-use crate::{fetch, fetch::Fetchers, registry::Shared, room_tasks::RoomTasks};
+use crate::{fetch, fetch::Fetchers, history::FetchedBytes, registry::Shared, room_tasks::RoomTasks};
 
 /// What a worker can request. Every call returns at once.
 pub(crate) trait Background: Send + Sync + 'static {
@@ -30,6 +30,8 @@ pub(crate) struct Tasks {
     pub(crate) peers: Arc<dyn Peers>,
     /// Backfills that are requested or in progress: [`crate::history`].
     pub(crate) histories: RoomTasks,
+    /// The bytes that they take on disk.
+    pub(crate) fetched_bytes: FetchedBytes,
     waker: JobWaker,
     /// Tasks that fetch what staged events need: [`crate::fetch`].
     pub(crate) fetchers: Fetchers,
@@ -47,6 +49,7 @@ impl Tasks {
         Self {
             peers,
             histories: RoomTasks::default(),
+            fetched_bytes: FetchedBytes::default(),
             waker,
             fetchers: Fetchers::default(),
         }

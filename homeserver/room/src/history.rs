@@ -7,6 +7,7 @@
 //! worker, which accepts the events in portions, so that editing users need not wait.
 
 mod fetched;
+mod fetched_bytes;
 mod merge;
 mod request;
 
@@ -20,9 +21,13 @@ use tokio::{sync::watch, time::timeout};
 use weft_dag::{RoomVersion, Verified};
 use weft_jobs::Outcome;
 use weft_room_api::Unavailable;
-use weft_store::tables::rooms::{INCOMPLETE_ROOMS, NOTHING_MISSING};
+use weft_store::tables::rooms::{FETCHED_HISTORY, INCOMPLETE_ROOMS, NOTHING_MISSING};
 
-use self::fetched::{Charges, FetchedEvents};
+pub(crate) use self::fetched_bytes::FetchedBytes;
+use self::{
+    fetched::{Charges, FetchedEvents},
+    request::Fetched,
+};
 use crate::{Rooms, background::Outward, jobs::RoomJob, mailbox::LocalCommand, pruned};
 
 /// The delay before a server that could not be reached is tried again.
@@ -49,6 +54,12 @@ pub(crate) async fn run(out: &Outward, room: &RoomId, failures: u32) -> Outcome 
         Ok(Ok(Progress::All) | Err(Unavailable::Stopping)) => return Outcome::Again { after: Duration::ZERO },
         Ok(Ok(Progress::More)) | Err(_) if moved.load(Ordering::Relaxed) => {
             return Outcome::Again { after: NEXT_GAP_AFTER };
+        }
+        Ok(Ok(Progress::Dropped)) => {
+            histories.abandon(room);
+            return Outcome::Again {
+                after: REST_AFTER_FAILURES,
+            };
         }
         Ok(Ok(Progress::More | Progress::NotNow)) => "no server returned the events".to_owned(),
         Ok(Err(error)) => error.to_string(),
@@ -85,8 +96,12 @@ impl Rooms {
 
     /// At start: records which backfills are in progress; their jobs continue by themselves.
     pub(crate) async fn note_coming_histories(&self) -> Result<(), Unavailable> {
-        for room in RoomJob::History.rooms(&self.shared).await? {
-            self.tasks.histories.begin(&room);
+        let rooms = RoomJob::History.rooms(&self.shared).await?;
+        let keys = rooms.iter().map(|room| (room,));
+        let rows = self.shared.store.get_many(&FETCHED_HISTORY, keys).await?;
+        for (room, row) in rooms.iter().zip(rows) {
+            self.tasks.histories.begin(room);
+            self.tasks.fetched_bytes.note(room, row.map_or(0, |row| row.bytes));
         }
         Ok(())
     }
@@ -101,6 +116,8 @@ enum Progress {
     More,
     /// Not available at present.
     NotNow,
+    /// The fetched events of all rooms exceeded their limit, and this room had the most: they are deleted.
+    Dropped,
 }
 
 /// An event of a portion that could not be decided.
@@ -121,7 +138,7 @@ async fn complete(out: &Outward, room: &RoomId, attempt: usize, moved: &AtomicBo
         return Ok(Progress::All);
     };
     let limit = shared.config.fetched_history_bytes_per_room;
-    let mut fetched = FetchedEvents::open(&shared.store, room, &version).await?;
+    let mut fetched = FetchedEvents::open(&shared.store, (room, &version), &out.tasks.fetched_bytes).await?;
     if fetched.exceeds(limit) {
         return Ok(Progress::All);
     }
@@ -139,10 +156,10 @@ async fn complete(out: &Outward, room: &RoomId, attempt: usize, moved: &AtomicBo
         moved,
     };
     let is_whole = match request.all(&mut fetched, from).await? {
-        request::Fetched::All => true,
-        request::Fetched::NotNow => false,
+        Fetched::All => true,
+        Fetched::NotNow | Fetched::Full => false,
         // Another attempt would cost the other server as much, with the same result.
-        request::Fetched::TooMany => {
+        Fetched::TooMany => {
             fetched.clear(Some(limit)).await?;
             return Ok(Progress::All);
         }
@@ -150,6 +167,10 @@ async fn complete(out: &Outward, room: &RoomId, attempt: usize, moved: &AtomicBo
     decide_ready(out, (room, &version), &mut fetched, moved).await?;
     if fetched.is_any_missing().await? {
         report(room, &fetched, is_whole);
+        if out.tasks.fetched_bytes.is_to_be_dropped(room) {
+            fetched.clear(None).await?;
+            return Ok(Progress::Dropped);
+        }
         return Ok(if moved.load(Ordering::Relaxed) {
             Progress::More
         } else {

@@ -9,7 +9,8 @@ use weft_room_api::{Identity, Ports, RoomCommand, RoomError, RoomReply, RoomRout
 use weft_room_read::Reader;
 use weft_store::Store;
 use weft_wire::limits::{
-    MAX_EVENT_BYTES_PER_USER_AND_DAY, MAX_FETCHED_HISTORY_BYTES_PER_ROOM, MAX_STAGED_BYTES_PER_ROOM,
+    MAX_EVENT_BYTES_PER_USER_AND_DAY, MAX_FETCHED_HISTORY_BYTES, MAX_FETCHED_HISTORY_BYTES_PER_ROOM,
+    MAX_STAGED_BYTES_PER_ROOM,
 };
 
 use crate::{
@@ -58,6 +59,8 @@ pub struct RoomConfig {
     pub staged_bytes_per_room: u64,
     /// Bytes of fetched events of one room that are not decided yet.
     pub fetched_history_bytes_per_room: u64,
+    /// The same of all rooms.
+    pub fetched_history_bytes: u64,
 }
 
 impl Default for RoomConfig {
@@ -77,6 +80,7 @@ impl Default for RoomConfig {
             event_bytes_per_user_and_day: MAX_EVENT_BYTES_PER_USER_AND_DAY,
             staged_bytes_per_room: MAX_STAGED_BYTES_PER_ROOM,
             fetched_history_bytes_per_room: MAX_FETCHED_HISTORY_BYTES_PER_ROOM,
+            fetched_history_bytes: MAX_FETCHED_HISTORY_BYTES,
         }
     }
 }

@@ -422,7 +422,11 @@ pub const MAX_EVENT_BYTES_PER_USER_AND_DAY: u64 = 1024 * 1024 * 1024;
 /// Bytes on disk of a room's fetched history that is not decided yet, with its index rows: events are requested newest
 /// first and decided oldest first, so all of a history is fetched before its first event is decided. Two million events
 /// of 2 KB fit. A server that invents ancestors fills this much disk for a room that was joined through it.
+/// (`[limits] fetched_history_bytes_per_room`)
 pub const MAX_FETCHED_HISTORY_BYTES_PER_ROOM: u64 = 4 * 1024 * 1024 * 1024;
+/// The same of all rooms: four histories of maximum size at a time. Above that the room with the most drops what it
+/// fetched and starts again after six hours, and the others go on. (`[limits] fetched_history_bytes`)
+pub const MAX_FETCHED_HISTORY_BYTES: u64 = 4 * MAX_FETCHED_HISTORY_BYTES_PER_ROOM;
 /// Stripped state events with an invite (T31).
 pub const MAX_STRIPPED_STATE_EVENTS: usize = 100;
 /// Total bytes of these events.

@@ -28,6 +28,10 @@ pub(crate) struct Limits {
     pub(crate) event_bytes_per_user_and_day: u64,
     /// Bytes of events of other servers that wait in one room.
     pub(crate) staged_event_bytes_per_room: u64,
+    /// Bytes of the fetched history of one room that is not decided yet.
+    pub(crate) fetched_history_bytes_per_room: u64,
+    /// The same of all rooms.
+    pub(crate) fetched_history_bytes: u64,
     /// Open invitations per user and per server to rooms that this server is not in.
     pub(crate) invitations: InvitationBounds,
 }
@@ -82,6 +86,18 @@ pub(super) fn read(mut fields: Fields<'_>) -> Limits {
         limits::MAX_STAGED_BYTES_PER_ROOM,
         (LEAST_STAGED_BYTES, "one transaction of each of 4 servers"),
     );
+    let (fetched_history_bytes_per_room, fetched_history_bytes) = pair(
+        &mut fields,
+        ["fetched_history_bytes_per_room", "fetched_history_bytes"],
+        (
+            limits::MAX_FETCHED_HISTORY_BYTES_PER_ROOM,
+            limits::MAX_FETCHED_HISTORY_BYTES,
+        ),
+        (
+            limits::MAX_FEDERATION_RESPONSE_BYTES as u64,
+            "one response of maximum size",
+        ),
+    );
     let default = InvitationBounds::default();
     let mut count = |name: &str, otherwise: usize| fields.count(name).map_or(otherwise, |found| found.value);
     let invitations = InvitationBounds {
@@ -99,6 +115,8 @@ pub(super) fn read(mut fields: Fields<'_>) -> Limits {
         event_bytes_per_server_and_day,
         event_bytes_per_user_and_day,
         staged_event_bytes_per_room,
+        fetched_history_bytes_per_room,
+        fetched_history_bytes,
         invitations,
     }
 }

@@ -132,6 +132,9 @@ event_bytes_per_server_and_day = 4294967296
 event_bytes_per_user_and_day = 1073741824
 # Bytes of events of other servers that wait for other events in one room; a quarter of it for one server. At least 52428800.
 staged_event_bytes_per_room = 134217728
+# Bytes on disk of the history of a joined room until it is checked: per room (at least 134217728), and in all rooms.
+fetched_history_bytes_per_room = 4294967296
+fetched_history_bytes = 17179869184
 # Open invitations to rooms of other servers: per user, per user and inviting server, per inviting server.
 invitations_per_user = 500
 invitations_per_user_and_server = 50

@@ -165,6 +165,11 @@ fn the_written_file_contains_the_defaults() {
         written.limits.staged_event_bytes_per_room,
         plain.limits.staged_event_bytes_per_room
     );
+    assert_eq!(
+        written.limits.fetched_history_bytes_per_room,
+        plain.limits.fetched_history_bytes_per_room
+    );
+    assert_eq!(written.limits.fetched_history_bytes, plain.limits.fetched_history_bytes);
     let events = plain.limits.event_bytes_per_server_and_day;
     assert_eq!(written.limits.event_bytes_per_server_and_day, events);
     assert_eq!(written.trusted_proxies, plain.trusted_proxies);

@@ -365,6 +365,8 @@ fn rooms(
         random: rand::random,
         event_bytes_per_user_and_day: config.limits.event_bytes_per_user_and_day,
         staged_bytes_per_room: config.limits.staged_event_bytes_per_room,
+        fetched_history_bytes_per_room: config.limits.fetched_history_bytes_per_room,
+        fetched_history_bytes: config.limits.fetched_history_bytes,
         ..RoomConfig::default()
     };
     let ports = weft_room_api::Ports {

@@ -20,7 +20,7 @@ use weft_store::{
 };
 use weft_wire::limits::MAX_BACKFILL_EVENTS;
 
-use super::UndecidedEvent;
+use super::{FetchedBytes, UndecidedEvent};
 
 /// Events of a portion for the worker.
 const PORTION: usize = 100;
@@ -37,6 +37,8 @@ pub(super) struct FetchedEvents<'a> {
     store: &'a Store,
     room: &'a RoomId,
     version: &'a RoomVersion,
+    /// The totals of all rooms.
+    bytes: &'a FetchedBytes,
     row: Option<FetchedHistoryRow>,
     /// Events that could not be decided in this run.
     stuck: BTreeSet<OwnedEventId>,
@@ -46,8 +48,17 @@ pub(super) struct FetchedEvents<'a> {
 pub(super) enum Taken {
     /// The number of new events.
     New(usize),
-    /// The limit of bytes would be exceeded.
+    /// The room's limit of bytes would be exceeded.
     TooMany,
+    /// The limit of bytes of all rooms would be exceeded.
+    Full,
+}
+
+/// Limits of the bytes of fetched events.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) of_room: u64,
+    pub(super) of_all: u64,
 }
 
 /// Events that could not be decided in one run, after which the rest is left to the next run.
@@ -57,17 +68,24 @@ impl<'a> FetchedEvents<'a> {
     /// Reads the totals.
     pub(super) async fn open(
         store: &'a Store,
-        room: &'a RoomId,
-        version: &'a RoomVersion,
+        (room, version): (&'a RoomId, &'a RoomVersion),
+        bytes: &'a FetchedBytes,
     ) -> Result<FetchedEvents<'a>, Unavailable> {
         let row = store.get(&FETCHED_HISTORY, &(room,)).await?;
-        Ok(Self {
+        let fetched = Self {
             store,
             room,
             version,
+            bytes,
             row,
             stuck: BTreeSet::new(),
-        })
+        };
+        fetched.note_bytes();
+        Ok(fetched)
+    }
+
+    fn note_bytes(&self) {
+        self.bytes.note(self.room, self.row.as_ref().map_or(0, |row| row.bytes));
     }
 
     /// The fetched events that wait for a decision.
@@ -138,15 +156,18 @@ impl<'a> FetchedEvents<'a> {
 
     /// Keeps the events of a response that are wanted, or referenced by such events of the same response. Others are
     /// ignored: a server must not fill the disk with events that nobody needs.
-    pub(super) async fn take(&mut self, response: Vec<Verified>, limit: u64) -> Result<Taken, Unavailable> {
+    pub(super) async fn take(&mut self, response: Vec<Verified>, limits: Limits) -> Result<Taken, Unavailable> {
         let new = self.needed(response).await?;
         if new.is_empty() {
             return Ok(Taken::New(0));
         }
         let more: u64 = new.values().map(charge).fold(0, u64::saturating_add);
         let bytes = self.row.as_ref().map_or(0, |row| row.bytes);
-        if bytes.saturating_add(more) > limit {
+        if bytes.saturating_add(more) > limits.of_room {
             return Ok(Taken::TooMany);
+        }
+        if !self.bytes.admit(more, limits.of_all) {
+            return Ok(Taken::Full);
         }
         let outside: BTreeSet<OwnedEventId> = new
             .values()
@@ -350,7 +371,9 @@ impl<'a> FetchedEvents<'a> {
             Some(row) => batch.put(&FETCHED_HISTORY, &(self.room,), row),
             None => batch.delete(&FETCHED_HISTORY, &(self.room,)),
         }
-        Ok(self.store.commit(batch).await?)
+        self.store.commit(batch).await?;
+        self.note_bytes();
+        Ok(())
     }
 
     /// Commits with the totals changed by these numbers of events and bytes.
@@ -366,6 +389,7 @@ impl<'a> FetchedEvents<'a> {
         batch.put(&FETCHED_HISTORY, &(self.room,), &row);
         self.store.commit(batch).await?;
         self.row = Some(row);
+        self.note_bytes();
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use weft_ingest::peer_selection::select_peers;
 use weft_room_api::{PeerError, Unavailable};
 use weft_wire::limits::{MAX_BACKFILL_EVENTS, MAX_EVENT_IDS_PER_REQUEST};
 
-use super::fetched::{FetchedEvents, Taken};
+use super::fetched::{FetchedEvents, Limits, Taken};
 use crate::background::Outward;
 
 /// Other servers that are tried after the named one.
@@ -34,6 +34,8 @@ pub(super) enum Fetched {
     NotNow,
     /// More than is kept on disk: the remote text stays.
     TooMany,
+    /// More than is kept on disk for all rooms together.
+    Full,
 }
 
 /// What one server returned.
@@ -41,6 +43,7 @@ enum FromServer {
     All,
     NotNow,
     TooMany,
+    Full,
 }
 
 /// The requests of one run.
@@ -74,6 +77,13 @@ impl Request<'_> {
                     );
                     return Ok(Fetched::TooMany);
                 }
+                FromServer::Full => {
+                    tracing::warn!(
+                        event = "room.histories_full", room = %self.room, events = fetched.count(),
+                        "the fetched histories of all rooms take as many bytes as are kept on disk"
+                    );
+                    return Ok(Fetched::Full);
+                }
                 FromServer::NotNow => {}
             }
         }
@@ -87,7 +97,11 @@ impl Request<'_> {
         from: &ServerName,
         requests: &mut usize,
     ) -> Result<FromServer, Unavailable> {
-        let limit = self.out.shared.config.fetched_history_bytes_per_room;
+        let config = &self.out.shared.config;
+        let limits = Limits {
+            of_room: config.fetched_history_bytes_per_room,
+            of_all: config.fetched_history_bytes,
+        };
         let (mut after, mut fruitless, mut any_new): (Option<OwnedEventId>, _, _) = (None, 0, false);
         while fruitless < MAX_FRUITLESS {
             let ids = fetched.wanted(after.as_ref(), MAX_EVENT_IDS_PER_REQUEST).await?;
@@ -107,8 +121,9 @@ impl Request<'_> {
             let Some(response) = self.ask(from, &ids).await else {
                 return Ok(FromServer::NotNow);
             };
-            match fetched.take(response, limit).await? {
+            match fetched.take(response, limits).await? {
                 Taken::TooMany => return Ok(FromServer::TooMany),
+                Taken::Full => return Ok(FromServer::Full),
                 Taken::New(0) => {
                     fruitless += 1;
                     after = Some(last);
