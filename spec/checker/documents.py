@@ -32,7 +32,7 @@ class Document:
         self.id, self.creator, self.title, self.kind = id_, creator, title, kind
         self.powers, self.members, self.inviters = {}, {creator: "join"}, {}
         self.text, self.owners, self.version, self.modified = Update({}, {}), {}, 0, 0
-        self.named, self.binned, self.template = [], None, False
+        self.named, self.binned, self.template, self.links = [], None, False, {}
 
     def power(self, user):
         if user == self.creator and not altered("documents: the creator has the power of an owner"):
@@ -480,6 +480,8 @@ class Server:
         query = dict(urllib.parse.parse_qsl(query))
         if path.startswith("/presence/"):
             return self.presence(user, urllib.parse.unquote(path.removeprefix("/presence/")))
+        if path.startswith("/links/"):
+            return sharing.follow(self, user, path.removeprefix("/links/"), self.body(step))
         parts = path.strip("/").split("/")[1:]
         known = {0: ("GET", "POST"), 1: ("GET", "PATCH", "DELETE")}.get(len(parts))
         if known and method not in known:
@@ -513,6 +515,10 @@ class Server:
             return self.content(document, step.get("if_none_match"))
         if parts[1] in ("comments", "suggestions"):
             return discussion.request(self, document, user, method, parts[1:], query, step, body)
+        if parts[1] == "links":
+            if method == "POST":
+                return sharing.make(document, user, body, step["answer"])
+            return sharing.manage(document, user, method, parts[-1])
         if parts[1] == "chat":
             return self.chat(document, user, body, step.get("idempotency_key"))
         if method == "GET":
@@ -589,3 +595,4 @@ def expected(_):
 
 # Needs the names above.
 import discussion  # noqa: E402
+import sharing  # noqa: E402

@@ -18,6 +18,7 @@ mod account;
 mod account_data;
 mod devices;
 mod filters;
+mod link_password;
 mod login;
 mod login_limiter;
 mod network;
@@ -34,6 +35,7 @@ pub use account::{Account, NewAccount, PasswordRefused, RegisterError, SetPasswo
 pub use account_data::{AccountDataChange, SetAccountDataError};
 pub use devices::{DeviceError, DeviceInfo};
 pub use filters::FilterError;
+pub use link_password::Follower;
 pub use login::{LoginError, LoginRequest};
 pub use network::Network;
 pub use password::PasswordCost;

@@ -1,4 +1,4 @@
-//! Rate limiter for failed proofs: passwords, registration tokens, the shared secret. In memory; the time is an argument.
+//! Rate limiter for failed proofs: passwords of users and of share links, registration tokens, the shared secret. In memory; the time is an argument.
 //!
 //! Failures are counted per subject and source, so that guesses from one source do not slow proofs of the same subject
 //! from other sources. Two wider limits hold against guessing from many sources and against guessing of many accounts.
@@ -21,6 +21,8 @@ const FAILURES_PER_USER: u64 = 300;
 /// Failures of one network with passwords of existing accounts: enough for a company behind one address on a day on
 /// which all users must log in again. Names that don't exist are not counted, since no password can be found for them.
 const FAILURES_PER_NETWORK: u64 = 100;
+/// Failures with the password of one share link from all sources, which only those who have its secret can cause.
+const FAILURES_PER_LINK: u64 = 300;
 /// One failure expires per this time.
 const FAILURE_EXPIRY_MS: u64 = 30_000;
 /// A network is known for this long after a login from it.
@@ -40,6 +42,8 @@ pub(crate) enum Subject {
     RegistrationToken,
     /// The operator's shared secret.
     SharedSecret,
+    /// The password of the share link with this id.
+    Link(String),
 }
 
 /// The source of an attempt.
@@ -49,6 +53,8 @@ pub(crate) enum Source {
     Network(Option<Network>),
     /// A signed-in device of the user whose password is checked.
     Device(OwnedDeviceId),
+    /// A signed-in user, whatever their device.
+    User(OwnedUserId),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -56,6 +62,7 @@ enum Key {
     Pair(Subject, Source),
     User(OwnedUserId),
     Network(Network),
+    Link(String),
 }
 
 impl Key {
@@ -64,6 +71,7 @@ impl Key {
             Self::Pair(..) => FAILURES_PER_SOURCE,
             Self::User(_) => FAILURES_PER_USER,
             Self::Network(_) => FAILURES_PER_NETWORK,
+            Self::Link(_) => FAILURES_PER_LINK,
         }
     }
 }
@@ -108,7 +116,7 @@ impl LoginLimiter {
         let mut rows = self.lock();
         let mut keys = vec![Key::Pair(subject.clone(), source.clone())];
         let known = match (&subject, &source) {
-            (_, Source::Device(_)) => true,
+            (_, Source::Device(_) | Source::User(_)) => true,
             (Subject::Password(user), Source::Network(Some(network))) => {
                 let until = rows.known_until_ms.get(&(user.clone(), *network));
                 until.is_some_and(|until| until > now_ms)
@@ -118,6 +126,9 @@ impl LoginLimiter {
         if let (Subject::Password(user), Source::Network(network), true, false) = (&subject, &source, exists, known) {
             keys.push(Key::User(user.clone()));
             keys.extend(network.map(Key::Network));
+        }
+        if let Subject::Link(link) = &subject {
+            keys.push(Key::Link(link.clone()));
         }
         let waits = keys
             .iter()
@@ -366,6 +377,20 @@ mod tests {
         let right = login_limiter.begin(alice.clone(), network(1), true, NOW).unwrap();
         login_limiter.succeeded(&right, NOW);
         assert_eq!(guess(&login_limiter, &alice, &network(1), true), FAILURES_PER_SOURCE);
+    }
+
+    #[test]
+    fn many_users_share_a_limit_for_the_password_of_a_link() {
+        let login_limiter = LoginLimiter::default();
+        let link = |id: &str| Subject::Link(id.to_owned());
+        let user = |n: u32| Source::User(UserId::parse(format!("@user-{n}:x")).unwrap());
+        let guesses = (0..100).map(|n| guess(&login_limiter, &link("one"), &user(n), true));
+        assert_eq!(guesses.sum::<u64>(), FAILURES_PER_LINK);
+        assert_eq!(guess(&login_limiter, &link("one"), &network(1), true), 0);
+        assert_eq!(
+            guess(&login_limiter, &link("another"), &user(0), true),
+            FAILURES_PER_SOURCE
+        );
     }
 
     #[test]

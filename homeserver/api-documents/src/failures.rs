@@ -54,6 +54,12 @@ pub(super) fn inadmissible_suggestion(reason: &dyn std::fmt::Display) -> ApiErro
     ApiError::new(StatusCode::BAD_REQUEST, errcode::UPDATE_REFUSED, message)
 }
 
+/// The link has a password, and the caller gave none or a wrong one.
+pub(super) fn link_password() -> ApiError {
+    let message = "This link needs its password, which is missing or wrong.";
+    ApiError::new(StatusCode::FORBIDDEN, errcode::LINK_PASSWORD, message)
+}
+
 /// The key was used for another request.
 pub(super) fn key_reused() -> ApiError {
     let message = "This Idempotency-Key was used for another request.";

@@ -12,9 +12,11 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ruma::{OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use weft_accounts::{Follower, ProofError, check_new_password};
 use weft_dag::StateView;
 use weft_http::{
     authentication::Authenticated,
+    client_address::ClientAddress,
     errors::{ApiError, ApiResult},
 };
 use weft_room_api::RoomError;
@@ -22,15 +24,15 @@ use weft_room_read::LinkRow;
 use weft_wire::{
     Role,
     limits::{LINK_LASTS_MS, MAX_LINK_LASTS_MS},
-    rest::{FollowedLink, LinkMade, MakeLink, ShareLink, ShareLinks},
+    rest::{FollowLink, FollowedLink, LinkMade, MakeLink, ShareLink, ShareLinks},
 };
 
 use super::{
     DocumentPorts,
     caller::{Named, Open, open, open_room},
-    failures::may_not,
+    failures::{link_password, may_not},
     lock::{MAX_ATTEMPTS, state_event},
-    request::JsonBody,
+    request::{JsonBody, OptionalJsonBody},
     roles,
 };
 
@@ -83,6 +85,7 @@ async fn make(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
+    address: ClientAddress,
     JsonBody(request): JsonBody<MakeLink>,
 ) -> ApiResult<(StatusCode, Json<LinkMade>)> {
     let Open { room, state } = open(&ports, &named, &session.user_id).await?;
@@ -95,6 +98,13 @@ async fn make(
         let message = format!("A link lasts 1 to {MAX_LINK_LASTS_MS} milliseconds and has at least one use.");
         return Err(ApiError::invalid_param(message));
     }
+    let password = match &request.password {
+        Some(password) => {
+            check_new_password(password)?;
+            Some(ports.accounts.hash_link_password(password, address.network()).await?)
+        }
+        None => None,
+    };
     let (secret, row) = (
         Secret::new(&room),
         LinkRow {
@@ -104,6 +114,7 @@ async fn make(
             expires_at: now.saturating_add(lasts),
             max_uses: request.max_uses,
             uses: 0,
+            password,
         },
     );
     if !ports.rooms.add_link(&room, &secret.id(), &row).await? {
@@ -162,6 +173,7 @@ fn shown(link_id: String, row: LinkRow) -> ShareLink {
         expires_at: row.expires_at,
         max_uses: row.max_uses,
         uses: row.uses,
+        has_password: row.password.is_some(),
     }
 }
 
@@ -177,21 +189,36 @@ async fn follow(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     Path(secret): Path<String>,
+    address: ClientAddress,
+    OptionalJsonBody(request): OptionalJsonBody<FollowLink>,
 ) -> ApiResult<Json<FollowedLink>> {
     let secret = Secret::parse(&secret).ok_or_else(no_link)?;
     let (room, id, user) = (secret.room.clone(), secret.id(), session.user_id);
-    // Before anything is locked or counted: most wrong links are simply wrong.
-    if !ports
-        .rooms
-        .reader()
-        .link(&room, &id)
-        .await?
-        .is_some_and(|row| row.is_open(ports.rooms.now()))
-    {
-        return Err(no_link());
-    }
+    let follower = Follower::User(user.clone(), address.network());
+    opened(&ports, (&room, &id), request.password.as_deref(), &follower).await?;
     let lock = ports.membership.lock(&user, &user, &room).await?;
     lock.run(async move { admit(&ports, &room, &id, &user).await }).await
+}
+
+/// The row of a link that is open, for those who have its password. Before anything is locked or counted: most wrong links
+/// are simply wrong.
+async fn opened(
+    ports: &DocumentPorts,
+    (room, id): (&RoomId, &str),
+    password: Option<&str>,
+    follower: &Follower,
+) -> ApiResult<LinkRow> {
+    let row = ports.rooms.reader().link(room, id).await?;
+    let row = row.filter(|row| row.is_open(ports.rooms.now())).ok_or_else(no_link)?;
+    if let Some(stored) = &row.password {
+        let password = password.ok_or_else(link_password)?;
+        let proof = ports.accounts.prove_link_password((id, stored), password, follower);
+        proof.await.map_err(|error| match error {
+            ProofError::Denied => link_password(),
+            error => error.into(),
+        })?;
+    }
+    Ok(row)
 }
 
 fn no_link() -> ApiError {

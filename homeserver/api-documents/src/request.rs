@@ -25,6 +25,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     }
 }
 
+/// The same; an empty body is that of a request without fields.
+pub(super) struct OptionalJsonBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: Default + DeserializeOwned> FromRequest<S> for OptionalJsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
+        let body = read_body(request.into_body(), MAX_CLIENT_REQUEST_BYTES).await?;
+        if body.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        Ok(Self(serde_json::from_slice(&body)?))
+    }
+}
+
 /// A body of at most `LIMIT` bytes, of any content type.
 pub(super) struct BinaryBody<const LIMIT: usize>(pub(super) Bytes);
 

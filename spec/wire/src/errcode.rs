@@ -21,6 +21,8 @@ pub const UNKNOWN_VERSION: &str = "DEV_WEFT_UNKNOWN_VERSION";
 pub const SERVER_UNREACHABLE: &str = "DEV_WEFT_SERVER_UNREACHABLE";
 /// The document is locked: nobody may edit it (`spec/docs/lock.md`). HTTP 403.
 pub const LOCKED: &str = "DEV_WEFT_LOCKED";
+/// A share link has a password, and the request has none or a wrong one. HTTP 403.
+pub const LINK_PASSWORD: &str = "DEV_WEFT_LINK_PASSWORD";
 /// The creator of a document can't step down while they are a member. HTTP 403.
 pub const CREATOR_STAYS: &str = "DEV_WEFT_CREATOR_STAYS";
 /// The document can't be rendered on this server. HTTP 422.

@@ -15,7 +15,7 @@ pub use history::{
     ActiveDay, Activity, Attribution, Blame, BlamedRun, DocumentDiff, DocumentDiffRun, History, HistoryEdit,
     HistoryEntry, NameVersion, NamedVersion, RestoreVersion, RollBack, VersionRestored, WorkSession,
 };
-pub use links::{FollowedLink, LinkMade, MakeLink, ShareLink, ShareLinks};
+pub use links::{FollowLink, FollowedLink, LinkMade, MakeLink, ShareLink, ShareLinks};
 pub use lock::{Approval, ApprovalList, ApproveDocument, DocumentLock, Lock, LockDocument};
 pub use media::{MediaFile, MediaList, MediaUsage};
 pub use sharing::{

@@ -1,4 +1,4 @@
-//! Share links: the role that they give to users who are there, who were there, and who join by other ways.
+//! Share links: the role that they give to users who are there, who were there, and who join by other ways; their passwords.
 
 use serde_json::{Value, json};
 
@@ -90,4 +90,66 @@ async fn a_link_ends_with_its_time_and_a_document_has_a_limited_number() {
     assert_eq!(link(&world, &alice, &doc, json!({"role": "viewer"})).await.0, 403);
     let too_long = json!({"role": "viewer", "expiresIn": 366_u64 * 24 * 60 * 60 * 1_000});
     assert_eq!(link(&world, &alice, &doc, too_long).await.0, 400);
+}
+
+async fn follow_with(world: &World, person: &Person, link: &Value, password: Value) -> (u16, Value) {
+    let path = format!("/links/{}", link["secret"].as_str().unwrap());
+    world
+        .request(person, "POST", &path, Some(json!({ "password": password })))
+        .await
+}
+
+#[tokio::test]
+async fn a_link_with_a_password_lets_nobody_in_without_it() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let doc = world.create(&alice, "Shared").await;
+    let long = "x".repeat(1_025);
+    for (password, errcode) in [("1234567", "M_WEAK_PASSWORD"), (&*long, "M_INVALID_PARAM")] {
+        let (status, answer) = link(&world, &alice, &doc, json!({"role": "viewer", "password": password})).await;
+        assert_eq!((status, &answer["errcode"]), (400, &json!(errcode)));
+    }
+    let body = json!({"role": "viewer", "password": "open sesame", "maxUses": 1});
+    let (status, made) = link(&world, &alice, &doc, body).await;
+    assert_eq!(
+        (status, &made["hasPassword"], &made["password"]),
+        (201, &json!(true), &Value::Null)
+    );
+    let links = world.get(&alice, &format!("/documents/{doc}/links")).await;
+    assert_eq!(links["links"][0]["hasPassword"], true);
+    assert!(!links.to_string().contains("argon2"), "{links}");
+    assert_eq!(follow(&world, &bob, &made).await, 403);
+    for wrong in ["open sesami", "", &long] {
+        let (status, answer) = follow_with(&world, &bob, &made, json!(wrong)).await;
+        assert_eq!((status, &answer["errcode"]), (403, &json!("DEV_WEFT_LINK_PASSWORD")));
+    }
+    assert_eq!(follow_with(&world, &bob, &made, json!("open sesame")).await.0, 200);
+    assert_eq!(role(&world, &bob, &doc).await, "viewer");
+}
+
+#[tokio::test]
+async fn guesses_of_a_links_password_are_limited_for_the_guesser_and_not_for_others() {
+    let world = World::new().await;
+    let (alice, bob, carol) = (
+        world.person("alice").await,
+        world.person("bob").await,
+        world.person("carol").await,
+    );
+    let doc = world.create(&alice, "Shared").await;
+    let (_, made) = link(
+        &world,
+        &alice,
+        &doc,
+        json!({"role": "viewer", "password": "open sesame"}),
+    )
+    .await;
+    let mut guesses = 0;
+    while follow_with(&world, &bob, &made, json!("guessing")).await.0 == 403 {
+        guesses += 1;
+    }
+    assert_eq!(guesses, 10);
+    // Not even the right one is accepted any more.
+    let (status, answer) = follow_with(&world, &bob, &made, json!("open sesame")).await;
+    assert_eq!((status, &answer["errcode"]), (429, &json!("M_LIMIT_EXCEEDED")));
+    assert_eq!(follow_with(&world, &carol, &made, json!("open sesame")).await.0, 200);
 }

@@ -17,6 +17,9 @@ pub struct MakeLink {
     /// How many users it may let in; by default any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_uses: Option<u64>,
+    /// What everybody who follows it must give as well; as long as the password of an account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
 }
 
 /// The answer to [`MakeLink`].
@@ -48,6 +51,8 @@ pub struct ShareLink {
     pub max_uses: Option<u64>,
     /// How many it has let in.
     pub uses: u64,
+    /// A password is needed to follow it.
+    pub has_password: bool,
 }
 
 /// `GET /documents/{id}/links`.
@@ -57,7 +62,15 @@ pub struct ShareLinks {
     pub links: Vec<ShareLink>,
 }
 
-/// `POST /links/{secret}`.
+/// `POST /links/{secret}`. An empty body is one without fields.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowLink {
+    /// The password of the link, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+/// The answer to [`FollowLink`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FollowedLink {

@@ -20,6 +20,9 @@ pub struct LinkRow {
     /// How many it has let in.
     #[serde(default)]
     pub uses: u64,
+    /// The argon2id hash of its password (PHC string), if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
 }
 
 impl LinkRow {
@@ -43,6 +46,7 @@ mod tests {
             expires_at: 10,
             max_uses,
             uses,
+            password: None,
         };
         for (max_uses, uses, now, is_open) in [
             (None, 1_000, 9, true),
