@@ -5,7 +5,7 @@ SHELL := /bin/bash
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench fuzz kills flips simulate histories backfill schedules absent soak latency memory setup web build load
+.PHONY: help demo test lint bench fuzz kills flips simulate histories backfill schedules absent soak latency memory openapi setup web build load
 
 help: ## print this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)$$/  make \1\t\2/' | expand -t 16
@@ -68,6 +68,9 @@ backfill: ## join a room with EVENTS events (60000) of history, in one process: 
 simulate: ## simulate SEEDS runs (10000) of several servers over a bad network from seed FROM (0), in virtual time, on all cores
 	WEFT_SIM_SEEDS=$(or $(SEEDS),10000) WEFT_SIM_FROM=$(or $(FROM),0) \
 	  cargo test --release --locked -p weft-room --test simulation -- --ignored --nocapture many
+
+openapi: ## write the description of the document API to spec/openapi.json
+	WEFT_OPENAPI=write cargo test --locked -p weft-gateway --test openapi -- --exact the_document_in_the_tree_is_the_one_that_is_served
 
 setup: ## install the missing tools for all of the above
 	@.ci/setup test

@@ -213,7 +213,7 @@ async fn versions_and_conditions_that_do_not_hold_are_conflicts() -> Result<()> 
     let outside = patch(&alice, &room, &[], &insert(6, "x", 3)).await?;
     assert_eq!(outside.status, StatusCode::BAD_REQUEST);
     assert_eq!(
-        outside.body["detail"],
+        outside.body["problem"],
         json!({"error": "range", "from": 6, "to": 6, "end": 5})
     );
     let picture = json!({

@@ -241,7 +241,7 @@ async fn refusal(answer: Response) -> McpError {
     let field = |name: &str| body.get(name).and_then(Value::as_str).map(ToOwned::to_owned);
     let mut message = field("error").unwrap_or_else(|| "no reason given".to_owned());
     // Which change is wrong and what would be right; which version is the present one.
-    for name in ["change", "detail", "version"] {
+    for name in ["change", "problem", "version"] {
         if let Some(value) = body.get(name) {
             message = format!("{message} {name}: {value}");
         }

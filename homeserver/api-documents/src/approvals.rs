@@ -5,24 +5,25 @@
 use std::cmp::Reverse;
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{Path, State},
     http::StatusCode,
-    routing::{delete, get},
 };
 use ruma::{EventId, RoomId, UserId};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use weft_dag::{Pdu, StateView};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_render::{Format, RenderError, RenderRequest};
 use weft_room_api::{EventOfText, NewEvent, RoomError};
 use weft_wire::{
     event_types,
     lock::ApprovalContent,
-    rest::{Approval, ApprovalList, ApproveDocument},
+    rest::{Approval, ApprovalList, ApproveDocument, Done},
+    schema,
 };
 
 use super::{
@@ -36,10 +37,27 @@ use super::{
     summary,
 };
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new()
-        .route("/_weft/client/v1/documents/{id}/approvals", get(list).post(approve))
-        .route("/_weft/client/v1/documents/{id}/approvals/{event}", delete(withdraw))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Lock and approvals")
+        .get(
+            "/_weft/client/v1/documents/{id}/approvals",
+            list,
+            Operation::new("listApprovals", "The last approval of each user, newest first"),
+        )
+        .post(
+            "/_weft/client/v1/documents/{id}/approvals",
+            approve,
+            Operation::new("approveDocument", "Approves the present text")
+                .refuses(403, "Below commenter.")
+                .refuses(409, "The document has another version."),
+        )
+        .delete(
+            "/_weft/client/v1/documents/{id}/approvals/{event}",
+            withdraw,
+            Operation::new("withdrawApproval", "Withdraws an approval")
+                .path::<schema::EventId>("event", "The approval.")
+                .refuses(403, "Below manager, for another user's approval."),
+        )
 }
 
 /// The last approval of each user, for every member.
@@ -155,7 +173,7 @@ async fn withdraw(
     Authenticated(session): Authenticated,
     named: Named,
     Path((_, event)): Path<(String, String)>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Done>> {
     let event = EventId::parse(event).map_err(|_| ApiError::invalid_param("The approval must be an event id."))?;
     let Open { room, .. } = open(&ports, &named, &session.user_id).await?;
     let approval = ports.rooms.reader().event(Some(&room), &event).await?;
@@ -172,5 +190,5 @@ async fn withdraw(
         timestamp: None,
     };
     ports.rooms.send(&room, redaction).await?;
-    Ok(Json(json!({})))
+    Ok(Json(Done {}))
 }

@@ -25,6 +25,7 @@ use base64::{
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedServerName, OwnedUserId, ServerName, UInt, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weft_budget::{Budget, KeyedBudget, KeyedShare};
 use weft_crdt::Update;
@@ -32,6 +33,7 @@ use weft_dag::{KeyValidity, Pdu, RoomVersion, VerifyKeys, redact::redact};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_api::Clock;
 use weft_room_read::{AuditItem, AuditLog, Reader};
@@ -39,6 +41,7 @@ use weft_wire::{
     audit::{AUDIT_FORMAT, AUDIT_RIGHT, AuditCut, AuditEnd, AuditHeader, AuditKey, AuditKeys, AuditKeysLine},
     event_types::WITNESS,
     limits::{AUDIT_EXPORT_SECONDS, MAX_AUDIT_EXPORTS, MAX_AUDIT_EXPORTS_PER_USER},
+    schema,
 };
 
 use super::{
@@ -46,6 +49,17 @@ use super::{
     caller::{Named, Open, open},
     failures::may_not,
 };
+
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Audit").get(
+        "/_weft/client/v1/documents/{id}/audit",
+        export,
+        Operation::new("exportAuditLog", "The signed log")
+            .answers(200, "The log, one JSON value a line.")
+            .media("application/jsonl")
+            .refuses(403, "Below manager."),
+    )
+}
 
 /// The keys that are known of a server, without asking it.
 #[async_trait]
@@ -91,14 +105,15 @@ impl AuditPorts {
 }
 
 /// The query of the export.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 pub(super) struct Asked {
     /// An event id: only this event and those that arrived after it.
+    #[schemars(with = "Option<schema::EventId>")]
     from: Option<String>,
 }
 
 /// Answers with the log, for users who may send the state event [`AUDIT_RIGHT`].
-pub(super) async fn export(
+async fn export(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,

@@ -3,17 +3,13 @@
 //!
 //! Must not delete anything.
 
-use axum::{
-    Json, Router,
-    extract::State,
-    http::StatusCode,
-    routing::{delete, post, put},
-};
+use axum::{Json, extract::State, http::StatusCode};
 use ruma::{RoomId, UserId};
 use serde_json::{Map, json};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_api::NewEvent;
 use weft_wire::{
@@ -29,11 +25,32 @@ use super::{
     show::described,
 };
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new()
-        .route("/_weft/client/v1/documents/{id}", delete(remove))
-        .route("/_weft/client/v1/documents/{id}/undelete", post(restore))
-        .route("/_weft/client/v1/documents/{id}/template", put(mark).delete(unmark))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Documents")
+        .delete(
+            "/_weft/client/v1/documents/{id}",
+            remove,
+            Operation::new(
+                "deleteDocument",
+                "An owner moves the document to the bin; any other member leaves it",
+            )
+            .refuses(403, "The caller's role does not allow it."),
+        )
+        .post(
+            "/_weft/client/v1/documents/{id}/undelete",
+            restore,
+            Operation::new("undeleteDocument", "Takes the document out of the bin").refuses(403, "Below owner."),
+        )
+        .put(
+            "/_weft/client/v1/documents/{id}/template",
+            mark,
+            Operation::new("markTemplate", "Makes the document a template").refuses(403, "Below manager."),
+        )
+        .delete(
+            "/_weft/client/v1/documents/{id}/template",
+            unmark,
+            Operation::new("unmarkTemplate", "Makes the template an ordinary document").refuses(403, "Below manager."),
+        )
 }
 
 /// Refuses an edit by request of a document in the bin.

@@ -5,10 +5,12 @@ use axum::{
     extract::{Query, State, rejection::QueryRejection},
 };
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_render::{DiffRequest, RunKind};
 use weft_wire::rest::{Blame, BlamedRun};
@@ -21,17 +23,28 @@ use super::{
     show::described,
 };
 
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("History").get(
+        "/_weft/client/v1/documents/{id}/blame",
+        blame,
+        Operation::new("getBlame", "Who wrote each part of the text")
+            .refuses(409, "This server does not know the text at that version.")
+            .refuses(422, "The document can't be rendered on this server."),
+    )
+}
+
 /// The update that brings nothing.
 const NOTHING: &[u8] = &[0, 0];
 
 /// The query of `GET /documents/{id}/blame`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct BlameQuery {
+    /// A version, an event id or a time; without it the present text.
     at: Option<String>,
 }
 
 /// The runs of the present text, or of that at a point.
-pub(super) async fn blame(
+async fn blame(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,

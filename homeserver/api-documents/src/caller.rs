@@ -7,8 +7,11 @@ use axum::{
 use futures_util::future::try_join;
 use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId, events::room::member::MembershipState};
 use weft_dag::StateView;
-use weft_http::errors::{ApiError, ApiResult};
-use weft_wire::errcode;
+use weft_http::{
+    errors::{ApiError, ApiResult},
+    openapi::{Operation, Takes},
+};
+use weft_wire::{errcode, schema};
 
 use super::DocumentPorts;
 
@@ -26,6 +29,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
         named
             .map(|(_, id)| Self(id))
             .ok_or_else(|| ApiError::missing_param("The document is missing from the path."))
+    }
+}
+
+impl Takes for Named {
+    fn describe(operation: &mut Operation) {
+        operation.set_path::<schema::DocumentName>("id", "The document.");
+        operation.add_refusal(404, "The document does not exist, or the caller has not joined it.");
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_api::NewEvent;
 use weft_wire::rest::{MessageSent, SendMessage};
@@ -17,11 +18,19 @@ use weft_wire::rest::{MessageSent, SendMessage};
 use super::{
     DocumentPorts,
     caller::{Named, joined},
-    request::{JsonBody, idempotency_key},
+    request::{JsonBody, idempotency_key, with_idempotency_key},
 };
 
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Chat and presence").post(
+        "/_weft/client/v1/documents/{id}/chat",
+        send,
+        with_idempotency_key(Operation::new("sendMessage", "Sends a chat message").refuses(403, "Below commenter.")),
+    )
+}
+
 /// 201 with the event id. With the same `Idempotency-Key`, requests of one device send one message.
-pub(super) async fn send(
+async fn send(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,

@@ -5,18 +5,19 @@ mod anchoring;
 mod threads;
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
-    routing::{get, post},
 };
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use weft_dag::Pdu;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_render::Unit;
 use weft_room_api::NewEvent;
@@ -26,6 +27,7 @@ use weft_wire::{
     limits::{MAX_COMMENTS_PER_PAGE, MAX_HISTORY_EVENTS, MAX_MENTIONS},
     resolution::{Outcome, ResolutionContent},
     rest::{Comment, CommentList, CommentResolved, CommentThread, SendReply},
+    schema,
 };
 
 use self::{
@@ -36,7 +38,7 @@ use super::{
     DocumentPorts, Read,
     caller::{Named, joined},
     chat::transaction,
-    request::{JsonBody, idempotency_key},
+    request::{JsonBody, idempotency_key, with_idempotency_key},
     resolutions::{self, named},
 };
 
@@ -48,31 +50,75 @@ const ENTRIES: usize = 50;
 const EVENTS_AT_ONCE: usize = 200;
 const BASE: &str = "/_weft/client/v1/documents/{id}/comments";
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new()
-        .route(BASE, get(list).post(create))
-        .route(&format!("{BASE}/{{event}}"), get(show))
-        .route(&format!("{BASE}/{{event}}/replies"), post(reply))
-        .route(&format!("{BASE}/{{event}}/resolve"), post(resolve))
-        .route(&format!("{BASE}/{{event}}/reopen"), post(reopen))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Comments")
+        .post(
+            BASE,
+            create,
+            with_idempotency_key(
+                Operation::new("createComment", "Comments on a place in the text, or on the document")
+                    .refuses(403, "Below commenter.")
+                    .refuses(409, "This server does not know the text at that version.")
+                    .refuses(422, "The document can't be rendered on this server."),
+            ),
+        )
+        .get(BASE, list, Operation::new("listComments", "Comments, the newest first"))
+        .get(
+            &format!("{BASE}/{{event}}"),
+            show,
+            Operation::new("getComment", "A thread: the comment and its replies")
+                .path::<schema::EventId>("event", "The comment, or a suggestion."),
+        )
+        .post(
+            &format!("{BASE}/{{event}}/replies"),
+            reply,
+            with_idempotency_key(
+                Operation::new("replyToComment", "Replies in a thread")
+                    .path::<schema::EventId>("event", "The comment, or a suggestion.")
+                    .refuses(403, "Below commenter."),
+            ),
+        )
+        .post(
+            &format!("{BASE}/{{event}}/resolve"),
+            resolve,
+            Operation::new("resolveComment", "Resolves a comment")
+                .path::<schema::EventId>("event", "The comment.")
+                .refuses(403, "Below commenter."),
+        )
+        .post(
+            &format!("{BASE}/{{event}}/reopen"),
+            reopen,
+            Operation::new("reopenComment", "Opens a resolved comment again")
+                .path::<schema::EventId>("event", "The comment.")
+                .refuses(403, "Below commenter."),
+        )
 }
 
 /// The body of `POST /documents/{id}/comments`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct NewComment {
+    /// Plain text, not empty.
+    #[schemars(length(min = 1))]
     body: String,
+    /// Users who are notified.
     #[serde(default)]
+    #[schemars(with = "Vec<schema::UserId>", length(max = MAX_MENTIONS))]
     mentions: Vec<OwnedUserId>,
     #[serde(flatten)]
     about: NewAnchor,
 }
 
 /// The query of lists.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 struct ListQuery {
+    /// Only resolved comments, or only others.
     resolved: Option<bool>,
+    /// `nextPage` of the page before.
     from: Option<String>,
+    /// The length of a page, by default 50.
+    #[schemars(range(min = 1, max = MAX_COMMENTS_PER_PAGE))]
     limit: Option<usize>,
+    /// The unit of positions.
     #[serde(default)]
     unit: Unit,
 }

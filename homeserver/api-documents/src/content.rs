@@ -17,6 +17,7 @@ use weft_http::{
     authentication::Authenticated,
     conditional::is_known,
     errors::ApiResult,
+    openapi::{Operation, Routes},
     text_reads::{ReadPermit, TextReads},
 };
 use weft_room_api::CurrentText;
@@ -26,6 +27,22 @@ use super::{
     DocumentPorts, Read,
     caller::{Named, joined},
 };
+
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Content").get(
+        "/_weft/client/v1/documents/{id}/content",
+        content,
+        Operation::new("getContent", "Everything that was acknowledged, as a Yjs v1 update")
+            .answers(200, "The merged Yjs v1 update.")
+            .media("application/octet-stream")
+            .sends(
+                "ETag",
+                "The weak tag of the text; missing while clocks are claimed twice.",
+            )
+            .answers(304, "The client has the content.")
+            .takes("If-None-Match", None, "Tags of the content that the client has."),
+    )
+}
 
 /// The requests for whole texts in progress. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -63,7 +80,7 @@ impl ContentReads {
 /// Answers with a Yjs v1 update as bytes, or with 304 if the caller has that text.
 ///
 /// The ETag is weak: two servers, or one server before and after a restart, may encode the same text differently.
-pub(super) async fn content(
+async fn content(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,

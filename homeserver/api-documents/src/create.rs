@@ -8,6 +8,7 @@ use axum::{
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_wire::{
     limits::MAX_TITLE_BYTES,
@@ -17,11 +18,23 @@ use weft_wire::{
 use super::{
     DocumentPorts,
     creation::{NewDocument, begin, canonical, request_of},
-    request::JsonBody,
+    request::{JsonBody, with_idempotency_key},
 };
 
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Documents").post(
+        "/_weft/client/v1/documents",
+        create,
+        with_idempotency_key(
+            Operation::new("createDocument", "Creates a document")
+                .refuses(403, "`ownerId` is not the caller.")
+                .refuses(422, "The `Idempotency-Key` was used for another request."),
+        ),
+    )
+}
+
 /// 201 with the id; 403 if `ownerId` is another user.
-pub(super) async fn create(
+async fn create(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     headers: HeaderMap,

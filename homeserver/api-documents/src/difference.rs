@@ -7,11 +7,13 @@ use axum::{
 };
 use bytes::Bytes;
 use ruma::{RoomId, UserId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_crdt::{StateVector, Update};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_render::{DiffRequest, RunKind};
 use weft_room_read::{Direction, Types, versions::EventSteps};
@@ -28,15 +30,27 @@ use super::{
     show::described,
 };
 
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("History").get(
+        "/_weft/client/v1/documents/{id}/diff",
+        diff,
+        Operation::new("getDifference", "What changed between two points")
+            .refuses(409, "This server does not know the text at that version.")
+            .refuses(422, "The document can't be rendered on this server."),
+    )
+}
+
 /// The query of `GET /documents/{id}/diff`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct DiffQuery {
+    /// A version, an event id or a time; without it the beginning.
     from: Option<String>,
+    /// A later version, event id or time; without it the present text.
     to: Option<String>,
 }
 
 /// The difference from one point to a later one, or to the present text.
-pub(super) async fn diff(
+async fn diff(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,

@@ -4,15 +4,15 @@
 //! A render worker writes the content anew, so that deleted text is not in the copy. Must not copy updates.
 
 use axum::{
-    Json, Router,
+    Json,
     extract::State,
     http::{HeaderMap, StatusCode},
-    routing::post,
 };
 use weft_crdt::{Document as CrdtDocument, limits::LIVE_BYTES};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_render::ApplyRequest;
 use weft_wire::rest::{DuplicateDocument, Duplicated};
@@ -22,12 +22,23 @@ use super::{
     caller::{Named, joined},
     create::check_title,
     creation::{EMPTY_UPDATE, NewDocument, begin, canonical, client_of, digest, fill, request_of},
-    request::JsonBody,
+    request::{JsonBody, with_idempotency_key},
     show::described,
 };
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new().route("/_weft/client/v1/documents/{id}/duplicate", post(duplicate))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Documents").post(
+        "/_weft/client/v1/documents/{id}/duplicate",
+        duplicate,
+        with_idempotency_key(
+            Operation::new(
+                "duplicateDocument",
+                "Creates a document with the present content of this one",
+            )
+            .refuses(422, "The document can't be rendered on this server.")
+            .refuses(422, "The `Idempotency-Key` was used for another request."),
+        ),
+    )
 }
 
 /// 201 with the id of the copy, once its content is on disk.

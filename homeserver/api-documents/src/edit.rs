@@ -9,6 +9,7 @@ use axum::{Json, extract::State, http::HeaderMap};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use ruma::{RoomId, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use weft_crdt::Update;
@@ -16,6 +17,7 @@ use weft_http::{
     authentication::Authenticated,
     conditional::is_required,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_render::{Change, Conflict, ConflictKind, EditRequest, Edited, Unit};
 use weft_room_api::{CurrentText, RefusedEdit, RequestKey, RequestOutcome, RequestedEdit, RoomError};
@@ -33,20 +35,46 @@ use super::{
     content::etag,
     failures::{document_changed, key_reused, refused_content, unknown_version},
     point::{self, Point},
-    request::{JsonBody, idempotency_key},
+    request::{JsonBody, idempotency_key, with_idempotency_key},
 };
 
 pub use self::writers::Writers;
 
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Content").patch(
+        "/_weft/client/v1/documents/{id}/edit",
+        edit,
+        with_idempotency_key(
+            Operation::new(
+                "editDocument",
+                "Makes changes by position; the answer means that they are on disk",
+            )
+            .takes("If-Match", None, "Tags of the content that may be changed.")
+            .refuses(403, "Below editor, or the document is locked.")
+            .refuses(409, "This server does not know the text at that version.")
+            .refuses(
+                409,
+                "The document is not the one that `If-Match` names, or it is in the bin.",
+            )
+            .refuses(422, "The document can't be rendered on this server.")
+            .refuses(422, "The `Idempotency-Key` was used for another request."),
+        ),
+    )
+}
+
 /// Attempts to make the edit while others change the text, and to read a text with its version.
 const ATTEMPTS: usize = 4;
 
-/// The body.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// The body of `PATCH /documents/{id}/edit`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct EditDocument {
+    /// All are made, or none.
+    #[schemars(length(min = 1, max = MAX_CHANGES_PER_EDIT))]
     changes: Vec<Change>,
+    /// The version to whose text the positions refer.
     client_version: u64,
+    /// The unit of the positions.
     #[serde(default)]
     unit: Unit,
 }
@@ -72,7 +100,7 @@ struct Present {
 }
 
 /// Makes the edit. The answer means that it is on disk.
-pub(super) async fn edit(
+async fn edit(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,

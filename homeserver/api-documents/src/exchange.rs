@@ -14,6 +14,7 @@ use serde_json::json;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_api::{ConnectionId, Edit, EditOutcome, Partly};
 use weft_wire::{
@@ -28,11 +29,34 @@ use super::{
     request::BinaryBody,
 };
 
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Content")
+        .post(
+            "/_weft/client/v1/documents/{id}/sync",
+            sync,
+            Operation::new("syncContent", "What a client with this state vector lacks")
+                .note("The body is a Yjs v1 state vector; without one the answer has everything.")
+                .answers(200, "The Yjs v1 update with everything that the state vector lacks.")
+                .media("application/octet-stream"),
+        )
+        .post(
+            "/_weft/client/v1/documents/{id}/updates",
+            update,
+            Operation::new(
+                "sendUpdate",
+                "Adds a Yjs v1 update; the answer means that it is on disk",
+            )
+            .note("The body is a Yjs v1 update.")
+            .refuses(403, "Below editor, or the document is locked.")
+            .refuses(409, "The update depends on updates that this server does not have."),
+        )
+}
+
 /// The encoding of a state vector without clients.
 const EMPTY_STATE_VECTOR: &[u8] = &[0];
 
 /// Answers with the Yjs v1 update of everything that is missing from the state vector in the body. No body: everything.
-pub(super) async fn sync(
+async fn sync(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,

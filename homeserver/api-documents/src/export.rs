@@ -6,19 +6,19 @@
 mod archive;
 
 use axum::{
-    Router,
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
-    routing::get,
 };
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ruma::UserId;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_render::{Direction, Format, RenderRequest};
 use weft_wire::rest::Document;
@@ -30,12 +30,29 @@ use super::{
     show::described,
 };
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new().route("/_weft/client/v1/documents/{id}/export", get(export))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Import and export").get(
+        "/_weft/client/v1/documents/{id}/export",
+        export,
+        Operation::new("exportDocument", "The content as a file")
+            .answers(200, "The file.")
+            .media("text/plain")
+            .media("text/markdown")
+            .media("text/html")
+            .media("application/json")
+            .media("application/octet-stream")
+            .media("application/vnd.openxmlformats-officedocument.wordprocessingml.document")
+            .media("application/zip")
+            .sends("Content-Disposition", "`attachment`, with the title as the file name.")
+            .refuses(409, "This server does not know the text at that version.")
+            .refuses(413, "The document is too large to be rendered.")
+            .refuses(422, "The document can't be rendered on this server.")
+            .refuses(501, "This server can't make files of this format."),
+    )
 }
 
 /// The form of the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Form {
     Text,
@@ -65,9 +82,11 @@ impl Form {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Asked {
+    /// The form of the file.
     format: Form,
+    /// A version, an event id or a time; without it the present text.
     at: Option<String>,
 }
 

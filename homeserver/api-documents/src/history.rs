@@ -12,12 +12,14 @@ use axum::{
     http::StatusCode,
 };
 use ruma::{OwnedUserId, RoomId, UserId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, json};
 use weft_dag::Pdu;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_api::NewEvent;
 use weft_room_read::{
@@ -31,6 +33,7 @@ use weft_wire::{
         MAX_HISTORY_EDITS, MAX_HISTORY_ENTRIES, MAX_HISTORY_EVENTS, MAX_TITLE_BYTES, MAX_VERSION_DESCRIPTION_BYTES,
     },
     rest::{History, HistoryEdit, NameVersion, NamedVersion},
+    schema,
 };
 
 use self::sessions::{Sessions, Work};
@@ -41,19 +44,46 @@ use super::{
     request::JsonBody,
 };
 
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("History")
+        .get(
+            "/_weft/client/v1/documents/{id}/history",
+            list,
+            Operation::new("listHistory", "Who edited when, and named versions"),
+        )
+        .get(
+            "/_weft/client/v1/documents/{id}/history/activity",
+            activity::list,
+            Operation::new("listActivity", "How much each author did on each day"),
+        )
+        .post(
+            "/_weft/client/v1/documents/{id}/versions",
+            name,
+            Operation::new("nameVersion", "Gives the present content a name").refuses(403, "Below editor."),
+        )
+}
+
 /// Entries of a page if the request does not say.
 const ENTRIES: usize = 50;
 /// Events that are read at a time.
 const EVENTS_AT_ONCE: usize = 200;
 
 /// The query of `GET /documents/{id}/history`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct HistoryQuery {
+    /// Only what this user did.
+    #[schemars(with = "Option<schema::UserId>")]
     author: Option<OwnedUserId>,
+    /// Only after this version, event or time.
     from: Option<String>,
+    /// Only up to this version, event or time.
     to: Option<String>,
+    /// The length of a page.
+    #[schemars(range(min = 1, max = MAX_HISTORY_ENTRIES))]
     limit: Option<usize>,
+    /// `nextPage` of the page before.
     page: Option<String>,
+    /// `edits`: sessions with their edits.
     detail: Option<String>,
 }
 
@@ -112,7 +142,7 @@ fn at(event: &Pdu) -> u64 {
 }
 
 /// One page, newest first.
-pub(super) async fn list(
+async fn list(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,

@@ -4,24 +4,25 @@
 //! The client id of the edit follows from the request, so the same request imports once. Must not interpret the file.
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
-    routing::post,
 };
 use bytes::Bytes;
 use ruma::{RoomId, UserId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_crdt::{ClientId, limits::LIVE_BYTES};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_render::{ApplyRequest, Direction, ImportRequest, Imported, Source};
 use weft_room_api::{RefusedEdit, RoomError};
 use weft_wire::{
     document::DocumentKind,
-    limits::MAX_IMPORT_BYTES,
+    limits::{MAX_IMPORT_BYTES, MAX_TITLE_BYTES},
     rest::{ImportedDocument, ImportedInto, Lost},
 };
 
@@ -31,21 +32,48 @@ use super::{
     caller::{Named, joined},
     create::check_title,
     creation::{EMPTY_UPDATE, NewDocument, apply, begin, client_of, digest, fill, request_of},
-    request::{BinaryBody, idempotency_key},
+    request::{BinaryBody, idempotency_key, with_idempotency_key},
     show::described,
 };
 
 /// Client ids that are tried for one import. All but the last are those of other users, who guessed what would be imported.
 const CLIENTS: u8 = 8;
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new()
-        .route("/_weft/client/v1/documents/import", post(create))
-        .route("/_weft/client/v1/documents/{id}/import", post(append))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Import and export")
+        .post(
+            "/_weft/client/v1/documents/import",
+            create,
+            with_idempotency_key(
+                Operation::new("importDocument", "Creates a document with the content of a file")
+                    .note("The body is the file.")
+                    .refuses(
+                        422,
+                        "The file is not of its format, or exceeds the limits of the render workers.",
+                    )
+                    .refuses(501, "This server can't read files of this format.")
+                    .refuses(422, "The `Idempotency-Key` was used for another request."),
+            ),
+        )
+        .post(
+            "/_weft/client/v1/documents/{id}/import",
+            append,
+            with_idempotency_key(
+                Operation::new("importIntoDocument", "Appends the content of a file, once")
+                    .note("The body is the file.")
+                    .refuses(403, "Below editor, or the document is locked.")
+                    .refuses(409, "The document is in the bin.")
+                    .refuses(
+                        422,
+                        "The file is not of its format, or exceeds the limits of the render workers.",
+                    )
+                    .refuses(501, "This server can't read files of this format."),
+            ),
+        )
 }
 
 /// The form of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Form {
     Text,
@@ -80,11 +108,15 @@ impl Form {
 }
 
 /// The query of an import.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Asked {
+    /// The form of the file.
     format: Form,
+    /// The title of a new document.
     #[serde(default)]
+    #[schemars(length(max = MAX_TITLE_BYTES))]
     title: String,
+    /// The kind of a new document.
     kind: Option<DocumentKind>,
 }
 

@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{Json, extract::State};
 use ruma::{
     RoomId, UserId,
     events::room::{history_visibility::HistoryVisibility, member::MembershipState},
@@ -16,6 +16,7 @@ use weft_dag::StateView;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_api::RoomError;
 use weft_wire::{
@@ -36,10 +37,25 @@ const JOIN_RULES: &str = "m.room.join_rules";
 const HISTORY_VISIBILITY: &str = "m.room.history_visibility";
 const POWER_LEVELS: &str = "m.room.power_levels";
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new()
-        .route("/_weft/client/v1/documents/{id}/access", get(show).put(set))
-        .route("/_weft/client/v1/documents/{id}/access-requests", get(requests))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Sharing")
+        .get(
+            "/_weft/client/v1/documents/{id}/access",
+            show,
+            Operation::new("getAccess", "Who may join without an invitation"),
+        )
+        .put(
+            "/_weft/client/v1/documents/{id}/access",
+            set,
+            Operation::new("setAccess", "Sets who may join without an invitation")
+                .refuses(403, "Below manager; for some changes below owner."),
+        )
+        .get(
+            "/_weft/client/v1/documents/{id}/access-requests",
+            requests,
+            Operation::new("listAccessRequests", "Users who ask for access, the newest first")
+                .refuses(403, "Below manager."),
+        )
 }
 
 /// Who may join, for every member.

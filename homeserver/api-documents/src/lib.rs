@@ -49,12 +49,7 @@ mod unread;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::{
-    Router,
-    extract::FromRef,
-    middleware,
-    routing::{get, patch, post, put},
-};
+use axum::{Router, extract::FromRef, middleware};
 use ruma::{RoomId, UserId};
 use serde_json::{Map, Value};
 use weft_accounts::Accounts;
@@ -62,6 +57,7 @@ use weft_fanout::{Presence, Unread};
 use weft_http::{
     errors::{ApiResult, unknown_method},
     membership_lock::MembershipLocks,
+    openapi::{Described, Routes},
     ratelimit::{self, UserLimiter},
 };
 use weft_media::Media;
@@ -134,33 +130,22 @@ impl FromRef<DocumentPorts> for UserLimiter {
     }
 }
 
-/// The routes of the document API.
-pub fn router(ports: DocumentPorts) -> Router {
-    Router::new()
-        .route("/_weft/client/v1/documents", get(list::list).post(create::create))
-        .route("/_weft/client/v1/documents/{id}", get(show::show).patch(show::rename))
-        .route("/_weft/client/v1/documents/{id}/content", get(content::content))
-        .route("/_weft/client/v1/documents/{id}/audit", get(audit::export))
-        .route("/_weft/client/v1/documents/{id}/sync", post(exchange::sync))
-        .route("/_weft/client/v1/documents/{id}/updates", post(exchange::update))
-        .route("/_weft/client/v1/documents/{id}/edit", patch(edit::edit))
-        .route("/_weft/client/v1/documents/{id}/chat", post(chat::send))
-        .route("/_weft/client/v1/documents/{id}/history", get(history::list))
-        .route(
-            "/_weft/client/v1/documents/{id}/history/activity",
-            get(history::activity::list),
-        )
-        .route("/_weft/client/v1/documents/{id}/versions", post(history::name))
-        .route("/_weft/client/v1/documents/{id}/blame", get(blame::blame))
-        .route("/_weft/client/v1/documents/{id}/diff", get(difference::diff))
-        .route("/_weft/client/v1/documents/{id}/restore", post(restore::restore))
-        .route("/_weft/client/v1/documents/{id}/rollback", post(restore::roll_back))
-        .route("/_weft/client/v1/presence/{user}", get(presence::show))
-        .route("/_weft/client/v1/documents/{id}/members", get(members::list))
-        .route(
-            "/_weft/client/v1/documents/{id}/members/{user}",
-            put(members::set_role).delete(members::remove),
-        )
+/// The routes of the document API, with their descriptions.
+fn routes() -> Routes<DocumentPorts> {
+    list::routes()
+        .merge(create::routes())
+        .merge(show::routes())
+        .merge(content::routes())
+        .merge(audit::routes())
+        .merge(exchange::routes())
+        .merge(edit::routes())
+        .merge(chat::routes())
+        .merge(history::routes())
+        .merge(blame::routes())
+        .merge(difference::routes())
+        .merge(restore::routes())
+        .merge(presence::routes())
+        .merge(members::routes())
         .merge(comments::routes())
         .merge(bin::routes())
         .merge(duplicate::routes())
@@ -175,8 +160,20 @@ pub fn router(ports: DocumentPorts) -> Router {
         .merge(suggestions::routes())
         .merge(links::routes())
         .merge(search::routes())
+}
+
+/// The routes of the document API.
+pub fn router(ports: DocumentPorts) -> Router {
+    routes()
+        .into_router()
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(ratelimit::add_headers))
         .layer(weft_http::cors::layer())
         .with_state(ports)
+}
+
+/// The descriptions of the routes.
+#[must_use]
+pub fn descriptions() -> Vec<Described> {
+    routes().into_descriptions()
 }

@@ -3,10 +3,9 @@
 //! Must not let a user in with more than the maker of the link could give at that moment, and must not store or log a secret.
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{Path, State},
     http::StatusCode,
-    routing::{delete, get, post},
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ruma::{OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
@@ -18,13 +17,14 @@ use weft_http::{
     authentication::Authenticated,
     client_address::ClientAddress,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_api::RoomError;
 use weft_room_read::LinkRow;
 use weft_wire::{
     Role,
     limits::{LINK_LASTS_MS, MAX_LINK_LASTS_MS},
-    rest::{FollowLink, FollowedLink, LinkMade, MakeLink, ShareLink, ShareLinks},
+    rest::{Done, FollowLink, FollowedLink, LinkMade, MakeLink, ShareLink, ShareLinks},
 };
 
 use super::{
@@ -39,11 +39,34 @@ use super::{
 /// Random bytes of a secret: it can't be guessed, so that a fast hash of it is enough.
 const SECRET_BYTES: usize = 24;
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new()
-        .route("/_weft/client/v1/documents/{id}/links", get(list).post(make))
-        .route("/_weft/client/v1/documents/{id}/links/{link}", delete(revoke))
-        .route("/_weft/client/v1/links/{secret}", post(follow))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Sharing")
+        .post(
+            "/_weft/client/v1/documents/{id}/links",
+            make,
+            Operation::new("createLink", "Makes a share link")
+                .refuses(403, "The caller could not give the role, or there are too many links."),
+        )
+        .get(
+            "/_weft/client/v1/documents/{id}/links",
+            list,
+            Operation::new("listLinks", "The open share links, without their secrets").refuses(403, "Below manager."),
+        )
+        .delete(
+            "/_weft/client/v1/documents/{id}/links/{link}",
+            revoke,
+            Operation::new("revokeLink", "Revokes a share link")
+                .path::<String>("link", "The `linkId`.")
+                .refuses(403, "Below manager."),
+        )
+        .post(
+            "/_weft/client/v1/links/{secret}",
+            follow,
+            Operation::new("followLink", "Makes the caller a member")
+                .path::<String>("secret", "The secret of a share link.")
+                .refuses(403, "The caller is banned, or the password is missing or wrong.")
+                .refuses(404, "The link is unknown, revoked, expired or used up."),
+        )
 }
 
 /// The secret of a link: random, and the room in which its row is.
@@ -148,12 +171,12 @@ async fn revoke(
     Authenticated(session): Authenticated,
     named: Named,
     Path((_, link)): Path<(String, String)>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Done>> {
     let room = managed(&ports, &named, &session.user_id).await?;
     if !ports.rooms.delete_link(&room, &link).await? {
         return Err(ApiError::not_found("No such link."));
     }
-    Ok(Json(json!({})))
+    Ok(Json(Done {}))
 }
 
 async fn managed(ports: &DocumentPorts, named: &Named, user: &UserId) -> ApiResult<OwnedRoomId> {

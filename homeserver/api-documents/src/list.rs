@@ -10,6 +10,7 @@ use serde_json::Value;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_api::Unavailable;
 use weft_room_read::{Reader, RoomMembership};
@@ -21,11 +22,22 @@ use super::{
     summary, unread,
 };
 
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Documents").get(
+        "/_weft/client/v1/documents",
+        list,
+        Operation::new(
+            "listDocuments",
+            "The documents that the caller has joined, and the invitations",
+        ),
+    )
+}
+
 /// Invitations that are read at a time.
 const INVITATIONS_AT_ONCE: usize = 32;
 
 /// One page of documents, by default those that were modified last; the first page also has the invitations.
-pub(super) async fn list(
+async fn list(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     query: Result<Query<ListQuery>, QueryRejection>,

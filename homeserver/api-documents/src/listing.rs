@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ruma::{OwnedRoomId, UserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weft_http::errors::{ApiError, ApiResult};
 use weft_wire::{
@@ -13,15 +14,22 @@ use weft_wire::{
 };
 
 /// The query of `GET /documents`.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub(super) struct ListQuery {
+    /// Only documents that the caller created, or only others.
     filter: Option<Filter>,
+    /// Only documents of this kind.
     kind: Option<DocumentKind>,
     /// A part of the title, in any case.
+    #[schemars(length(max = MAX_TITLE_BYTES))]
     search: Option<String>,
+    /// What the order is by.
     #[serde(default)]
     sort: Sort,
+    /// Times descend and titles ascend, if this is not given.
     order: Option<Order>,
+    /// The length of a page; with `unread` at most 100.
+    #[schemars(range(min = 1, max = MAX_DOCUMENTS_PER_PAGE))]
     limit: Option<usize>,
     /// `nextPage` of the page before.
     from: Option<String>,
@@ -35,7 +43,7 @@ pub(super) struct ListQuery {
     unread: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Filter {
     /// The caller created it.
@@ -44,7 +52,7 @@ enum Filter {
     Shared,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 enum Sort {
     #[default]
@@ -53,7 +61,7 @@ enum Sort {
     Title,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum Order {
     Asc,

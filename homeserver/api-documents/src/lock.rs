@@ -2,20 +2,21 @@
 //!
 //! Must not decide whether an edit is allowed: the rooms of all servers do, by the state (`spec/docs/lock.md`).
 
-use axum::{Json, Router, extract::State, routing::get};
+use axum::{Json, extract::State};
 use ruma::{OwnedEventId, RoomId, UserId};
 use serde_json::{Map, Value, json};
 use weft_dag::StateView;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_api::{EventOfText, NewEvent, RoomError, StateCondition};
 use weft_wire::{
     event_types,
     limits::MAX_STATEMENT_BYTES,
     lock::LockContent,
-    rest::{DocumentLock, Lock, LockDocument},
+    rest::{DocumentLock, Done, Lock, LockDocument},
 };
 
 use super::{
@@ -29,9 +30,25 @@ use super::{
 /// Attempts while others change the lock or the text.
 pub(super) const MAX_ATTEMPTS: usize = 16;
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    let path = "/_weft/client/v1/documents/{id}/lock";
-    Router::new().route(path, get(show).put(put).delete(lift))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Lock and approvals")
+        .get(
+            "/_weft/client/v1/documents/{id}/lock",
+            show,
+            Operation::new("getLock", "Whether the document is locked"),
+        )
+        .put(
+            "/_weft/client/v1/documents/{id}/lock",
+            put,
+            Operation::new("lockDocument", "Locks the present text: nobody can edit it")
+                .refuses(403, "Below manager.")
+                .refuses(409, "The document has another version."),
+        )
+        .delete(
+            "/_weft/client/v1/documents/{id}/lock",
+            lift,
+            Operation::new("unlockDocument", "The document can be edited again").refuses(403, "Below manager."),
+        )
 }
 
 /// The lock that stands, for every member.
@@ -118,7 +135,7 @@ async fn lift(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Done>> {
     let (Open { room, state }, user) = (open(&ports, &named, &session.user_id).await?, &session.user_id);
     if !state.can_send_state(user, event_types::UNLOCK) {
         return Err(may_not("unlock it"));
@@ -127,7 +144,7 @@ async fn lift(
         let unlock = state_event(user, event_types::UNLOCK, lock.event_id().as_str(), Map::new());
         ports.rooms.send(&room, unlock).await?;
     }
-    Ok(Json(json!({})))
+    Ok(Json(Done {}))
 }
 
 /// The error for a version that is not the present one.

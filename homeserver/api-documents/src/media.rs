@@ -2,15 +2,16 @@
 //! others.
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::StatusCode,
-    routing::{delete, get},
 };
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_media::{ContentId, OwnMedia};
 use weft_wire::{
@@ -20,18 +21,29 @@ use weft_wire::{
 
 use super::DocumentPorts;
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new()
-        .route("/_weft/client/v1/media", get(list))
-        .route("/_weft/client/v1/media/{id}", delete(remove))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Files")
+        .get(
+            "/_weft/client/v1/media",
+            list,
+            Operation::new("listFiles", "The caller's uploaded files"),
+        )
+        .delete(
+            "/_weft/client/v1/media/{id}",
+            remove,
+            Operation::new("removeFile", "Removes a file from the caller's files")
+                .path::<String>("id", "The media id.")
+                .refuses(404, "None of the caller's files has this id."),
+        )
 }
 
 /// The query of the list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Asked {
     /// `nextPage` of the page before.
     page: Option<String>,
     /// Files in the page.
+    #[schemars(range(min = 1, max = MAX_MEDIA_PER_PAGE))]
     limit: Option<usize>,
 }
 

@@ -13,11 +13,13 @@ use weft_dag::{Pdu, StateView};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_api::{NewEvent, RoomError, StateCondition};
 use weft_wire::{
     Role,
-    rest::{Member, MemberList, MemberState, SetRole},
+    rest::{Done, Member, MemberList, MemberState, SetRole},
+    schema,
 };
 
 use super::{
@@ -27,12 +29,40 @@ use super::{
     roles, summary,
 };
 
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Sharing")
+        .get(
+            "/_weft/client/v1/documents/{id}/members",
+            list,
+            Operation::new(
+                "listMembers",
+                "Joined, invited and knocking users, the highest role first",
+            ),
+        )
+        .put(
+            "/_weft/client/v1/documents/{id}/members/{user}",
+            set_role,
+            Operation::new("setMemberRole", "Gives a role; a user who is not a member is invited")
+                .path::<schema::UserId>("user", "The member.")
+                .body::<SetRole>()
+                .refuses(403, "The caller's role does not allow it.")
+                .refuses(502, "The server of the user could not be reached."),
+        )
+        .delete(
+            "/_weft/client/v1/documents/{id}/members/{user}",
+            remove,
+            Operation::new("removeMember", "Removes a member, withdraws an invitation, or leaves")
+                .path::<schema::UserId>("user", "The member.")
+                .refuses(403, "The caller's role does not allow it."),
+        )
+}
+
 /// Attempts to change a role or a membership while others change them. Each failed attempt is a change of somebody
 /// else that succeeded.
 const MAX_ATTEMPTS: usize = 16;
 
 /// Joined, invited and knocking users; the highest role first.
-pub(super) async fn list(
+async fn list(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
@@ -71,7 +101,7 @@ pub(super) async fn set_role(
     named: Named,
     Path((_, user)): Path<(String, String)>,
     body: Bytes,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Done>> {
     let request: SetRole = serde_json::from_slice(&body)?;
     let user = UserId::parse(user).map_err(|_| no_user())?;
     let Open { room, .. } = open(&ports, &named, &session.user_id).await?;
@@ -88,7 +118,7 @@ async fn give(
     caller: &UserId,
     user: &UserId,
     role: Role,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Done>> {
     for _ in 0..MAX_ATTEMPTS {
         let state = open_room(ports, room, caller).await?.state;
         let membership = state.membership(user);
@@ -111,7 +141,7 @@ async fn give(
             let content = ports.accounts.member_content(user).await?;
             ports.invitations.invite(room, caller, user, content).await?;
         }
-        return Ok(Json(json!({})));
+        return Ok(Json(Done {}));
     }
     Err(too_many_changes())
 }
@@ -122,7 +152,7 @@ pub(super) async fn remove(
     Authenticated(session): Authenticated,
     named: Named,
     Path((_, user)): Path<(String, String)>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Done>> {
     let user = UserId::parse(user).map_err(|_| no_user())?;
     let Open { room, .. } = open(&ports, &named, &session.user_id).await?;
     let caller = session.user_id;
@@ -130,7 +160,7 @@ pub(super) async fn remove(
     lock.run(async move {
         for _ in 0..MAX_ATTEMPTS {
             if let Sent::Done = remove_now(&ports, &room, &caller, &user).await? {
-                return Ok(Json(json!({})));
+                return Ok(Json(Done {}));
             }
         }
         Err(too_many_changes())

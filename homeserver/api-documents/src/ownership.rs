@@ -2,16 +2,20 @@
 //!
 //! Must not leave the document without an owner, and must not claim that somebody stepped down who can't.
 
-use axum::{Json, Router, extract::State, routing::post};
+use axum::{Json, extract::State};
 use ruma::{RoomId, UserId, events::room::member::MembershipState};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 use weft_dag::StateView;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_api::{RoomError, StateCondition};
-use weft_wire::{Role, errcode, rest::TransferDocument};
+use weft_wire::{
+    Role, errcode,
+    rest::{Done, TransferDocument},
+};
 
 use super::{
     DocumentPorts,
@@ -22,8 +26,16 @@ use super::{
     roles,
 };
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new().route("/_weft/client/v1/documents/{id}/owner", post(transfer))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Sharing").post(
+        "/_weft/client/v1/documents/{id}/owner",
+        transfer,
+        Operation::new(
+            "transferDocument",
+            "Makes another member an owner, and the caller a manager",
+        )
+        .refuses(403, "Below owner, or the creator would stay in the document."),
+    )
 }
 
 /// 403 below owner, for a user who is not a member, and for a creator who would stay in the document.
@@ -32,7 +44,7 @@ async fn transfer(
     Authenticated(session): Authenticated,
     named: Named,
     JsonBody(request): JsonBody<TransferDocument>,
-) -> ApiResult<Json<Value>> {
+) -> ApiResult<Json<Done>> {
     let caller = session.user_id;
     if request.user == caller {
         return Err(ApiError::invalid_param("Name another user as the new owner."));
@@ -46,7 +58,7 @@ async fn transfer(
             let leave = state_event(&caller, "m.room.member", caller.as_str(), content);
             ports.rooms.send(&room, leave).await?;
         }
-        Ok(Json(json!({})))
+        Ok(Json(Done {}))
     })
     .await
 }

@@ -8,13 +8,24 @@ use ruma::UserId;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
-use weft_wire::rest::UserPresence;
+use weft_wire::{rest::UserPresence, schema};
 
 use super::{DocumentPorts, failures::no_user};
 
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Chat and presence").get(
+        "/_weft/client/v1/presence/{user}",
+        show,
+        Operation::new("getPresence", "Whether a user is online")
+            .path::<schema::UserId>("user", "The user.")
+            .refuses(403, "The caller shares no room with the user."),
+    )
+}
+
 /// The presence, as in Matrix. 403 if the caller shares no room with the user, whether they exist or not.
-pub(super) async fn show(
+async fn show(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     Path(user): Path<String>,

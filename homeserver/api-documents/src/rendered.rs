@@ -11,6 +11,7 @@ use axum::{
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use ruma::{RoomId, UserId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_http::{
     conditional::is_known,
@@ -25,9 +26,10 @@ use super::{
 };
 
 /// The query of `GET /documents/{id}`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct Query {
     /// The form; without it the answer describes the document.
+    #[schemars(extend("enum" = ["text", "markdown", "html", "json"]))]
     format: Option<String>,
     /// A version, an event id or a time: the content at that point. The present content without it.
     at: Option<String>,

@@ -6,9 +6,11 @@ use axum::{
     http::HeaderMap,
 };
 use bytes::Bytes;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use weft_http::{
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Takes},
     ruma_json::read_body,
 };
 use weft_wire::limits::{MAX_CLIENT_REQUEST_BYTES, MAX_IDEMPOTENCY_KEY_BYTES};
@@ -22,6 +24,12 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
         let body = read_body(request.into_body(), MAX_CLIENT_REQUEST_BYTES).await?;
         Ok(Self(serde_json::from_slice(&body)?))
+    }
+}
+
+impl<T: JsonSchema> Takes for JsonBody<T> {
+    fn describe(operation: &mut Operation) {
+        operation.set_json::<T>();
     }
 }
 
@@ -40,6 +48,12 @@ impl<S: Send + Sync, T: Default + DeserializeOwned> FromRequest<S> for OptionalJ
     }
 }
 
+impl<T: JsonSchema> Takes for OptionalJsonBody<T> {
+    fn describe(operation: &mut Operation) {
+        operation.set_optional_json::<T>();
+    }
+}
+
 /// A body of at most `LIMIT` bytes, of any content type.
 pub(super) struct BinaryBody<const LIMIT: usize>(pub(super) Bytes);
 
@@ -49,6 +63,21 @@ impl<S: Send + Sync, const LIMIT: usize> FromRequest<S> for BinaryBody<LIMIT> {
     async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
         read_body(request.into_body(), LIMIT).await.map(Self)
     }
+}
+
+impl<const LIMIT: usize> Takes for BinaryBody<LIMIT> {
+    fn describe(operation: &mut Operation) {
+        operation.set_bytes(LIMIT);
+    }
+}
+
+/// Describes that the handler calls [`idempotency_key`].
+pub(super) fn with_idempotency_key(operation: Operation) -> Operation {
+    operation.takes(
+        "Idempotency-Key",
+        Some(format!("^[!-~]{{1,{MAX_IDEMPOTENCY_KEY_BYTES}}}$")),
+        "With the same key, the same request is carried out once.",
+    )
 }
 
 /// The header `Idempotency-Key`.

@@ -8,6 +8,7 @@ use weft_crdt::{DeleteSet, Update, merge};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_render::RestoreRequest;
 use weft_room_api::{RefusedEdit, RoomError};
@@ -27,8 +28,33 @@ use super::{
     show::described,
 };
 
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("History")
+        .post(
+            "/_weft/client/v1/documents/{id}/restore",
+            restore,
+            Operation::new(
+                "restoreVersion",
+                "Restores the content of an earlier point by a new edit",
+            )
+            .refuses(403, "Below editor, or the document is locked.")
+            .refuses(409, "This server does not know the text at that version.")
+            .refuses(409, "The document is in the bin.")
+            .refuses(422, "The document can't be rendered on this server."),
+        )
+        .post(
+            "/_weft/client/v1/documents/{id}/rollback",
+            roll_back,
+            Operation::new("rollBackUser", "Undoes the edits of a user by a new edit")
+                .refuses(403, "Below editor, or the document is locked.")
+                .refuses(409, "This server does not know the text at that version.")
+                .refuses(409, "The document is in the bin.")
+                .refuses(422, "The document can't be rendered on this server."),
+        )
+}
+
 /// Restores the content of a point; 403 below editor.
-pub(super) async fn restore(
+async fn restore(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,

@@ -6,17 +6,18 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{Query as UrlQuery, State, rejection::QueryRejection},
-    routing::get,
 };
 use ruma::{OwnedRoomId, UserId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::{sync::Semaphore, time::timeout};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_read::Reader;
 use weft_search::{Hit, Part, Phrase, Query, SearchIndex, phrases, snippet};
@@ -25,6 +26,7 @@ use weft_wire::{
         MAX_SEARCH_OFFSET, MAX_SEARCH_QUERY_BYTES, MAX_SEARCH_RESULTS, MAX_SEARCH_WORDS, MAX_SEARCHES, SEARCH_WAIT_MS,
     },
     rest::{Document, SearchResult, SearchResults},
+    schema,
 };
 
 use super::DocumentPorts;
@@ -50,17 +52,30 @@ impl SearchPorts {
     }
 }
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new().route("/_weft/client/v1/search", get(search))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Search").get(
+        "/_weft/client/v1/search",
+        search,
+        Operation::new("search", "What is found in the caller's documents, the best first"),
+    )
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 struct Asked {
+    /// Words, all of which must be there.
+    #[schemars(length(min = 1, max = MAX_SEARCH_QUERY_BYTES))]
     q: String,
+    /// A list of `title`, `text`, `comments` and `chat`, separated by commas; by default all.
     #[serde(rename = "in")]
     parts: Option<String>,
+    /// Only in this document.
+    #[schemars(with = "Option<schema::RoomId>")]
     document: Option<OwnedRoomId>,
+    /// The length of a page, by default 20.
+    #[schemars(range(min = 1, max = MAX_SEARCH_RESULTS))]
     limit: Option<usize>,
+    /// `nextPage` of the page before.
+    #[schemars(range(max = MAX_SEARCH_OFFSET))]
     from: Option<usize>,
 }
 

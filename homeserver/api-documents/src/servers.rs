@@ -5,30 +5,40 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{Query, State, rejection::QueryRejection},
-    routing::get,
 };
 use ruma::{OwnedServerName, OwnedUserId, UserId, events::room::member::MembershipState};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_dag::StateView;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
-use weft_wire::rest::{DocumentServer, DocumentServers};
+use weft_wire::{
+    rest::{DocumentServer, DocumentServers},
+    schema,
+};
 
 use super::{
     DocumentPorts,
     caller::{Named, Open, open},
 };
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new().route("/_weft/client/v1/documents/{id}/servers", get(list))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Sharing").get(
+        "/_weft/client/v1/documents/{id}/servers",
+        list,
+        Operation::new("listServers", "Which servers have a copy of the document"),
+    )
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct Asked {
+    /// A user who might be invited.
+    #[schemars(with = "Option<schema::UserId>")]
     invite: Option<OwnedUserId>,
 }
 

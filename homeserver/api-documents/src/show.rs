@@ -7,10 +7,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use ruma::{RoomId, UserId};
-use serde_json::{Map, json};
+use schemars::JsonSchema;
+use serde_json::{Map, Value, json};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_room_api::NewEvent;
 use weft_wire::rest::{Document, PatchDocument};
@@ -24,8 +26,46 @@ use super::{
     request::JsonBody,
 };
 
+/// What the answer may be as JSON.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "describes the answer")]
+enum DocumentOrContent {
+    /// Without `format`.
+    Document(Document),
+    /// With `format=json`: the content of the document, as `spec/docs/rendering.md` defines it.
+    Content(Map<String, Value>),
+}
+
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Documents")
+        .get(
+            "/_weft/client/v1/documents/{id}",
+            show,
+            Operation::new("getDocument", "The document, or with `format` its content")
+                .answers(200, "The document, or its content in the format.")
+                .json::<DocumentOrContent>()
+                .media("text/plain")
+                .media("text/markdown")
+                .media("text/html")
+                .sends("ETag", "With `format`: the weak tag of the text and the format.")
+                .sends("Weft-Text-Hash", "With `format`: the text hash.")
+                .sends("Weft-Version", "With `at`: the version of the content, if it is known.")
+                .answers(304, "The client has the content.")
+                .takes("If-None-Match", None, "Tags of the content that the client has.")
+                .refuses(409, "This server does not know the text at that version.")
+                .refuses(413, "The document is too large to be rendered.")
+                .refuses(422, "The document can't be rendered on this server."),
+        )
+        .patch(
+            "/_weft/client/v1/documents/{id}",
+            rename,
+            Operation::new("renameDocument", "Sets the title").refuses(403, "Below manager."),
+        )
+}
+
 /// The document as the caller may see it: its description, or with `format` its content.
-pub(super) async fn show(
+async fn show(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,

@@ -8,10 +8,9 @@ mod proposal;
 mod reading;
 
 use axum::{
-    Json, Router,
+    Json,
     extract::{Path, Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
-    routing::{get, post},
 };
 use base64::{
     Engine as _,
@@ -19,12 +18,14 @@ use base64::{
 };
 use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use weft_crdt::Document;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
 };
 use weft_render::{Change, EditRequest, Edited, Unit};
 use weft_room_api::NewEvent;
@@ -35,6 +36,7 @@ use weft_wire::{
         MAX_CHANGES_PER_EDIT, MAX_COMMENTS_PER_PAGE, MAX_HISTORY_EVENTS, MAX_SEALED_UPDATE_BYTES, MAX_SUMMARY_BYTES,
     },
     rest::{Suggestion, SuggestionList, SuggestionShown, SuggestionState},
+    schema,
     suggestion::SuggestionContent,
 };
 
@@ -45,7 +47,7 @@ use super::{
     chat::transaction,
     failures::{inadmissible_suggestion, may_not},
     point::{self, Point},
-    request::{JsonBody, idempotency_key},
+    request::{JsonBody, idempotency_key, with_idempotency_key},
     show::described,
 };
 
@@ -55,13 +57,56 @@ const ENTRIES: usize = 50;
 const EVENTS_AT_ONCE: usize = 200;
 const BASE: &str = "/_weft/client/v1/documents/{id}/suggestions";
 
-pub(super) fn routes() -> Router<DocumentPorts> {
-    Router::new()
-        .route(BASE, get(list).post(create))
-        .route(&format!("{BASE}/{{event}}"), get(show))
-        .route(&format!("{BASE}/{{event}}/accept"), post(deciding::accept))
-        .route(&format!("{BASE}/{{event}}/reject"), post(deciding::reject))
-        .route(&format!("{BASE}/{{event}}/withdraw"), post(deciding::withdraw))
+pub(super) fn routes() -> Routes<DocumentPorts> {
+    Routes::new("Suggestions")
+        .post(
+            BASE,
+            create,
+            with_idempotency_key(
+                Operation::new(
+                    "createSuggestion",
+                    "Suggests changes that are not part of the text until they are accepted",
+                )
+                .refuses(403, "Below commenter.")
+                .refuses(409, "This server does not know the text at that version.")
+                .refuses(422, "The document can't be rendered on this server."),
+            ),
+        )
+        .get(
+            BASE,
+            list,
+            Operation::new("listSuggestions", "Suggestions, the newest first"),
+        )
+        .get(
+            &format!("{BASE}/{{event}}"),
+            show,
+            Operation::new("getSuggestion", "A suggestion and the difference that it makes")
+                .path::<schema::EventId>("event", "The suggestion."),
+        )
+        .post(
+            &format!("{BASE}/{{event}}/accept"),
+            deciding::accept,
+            Operation::new("acceptSuggestion", "Makes the edit that was suggested")
+                .path::<schema::EventId>("event", "The suggestion.")
+                .refuses(403, "Below editor, or the document is locked.")
+                .refuses(409, "It is not open, or it no longer applies."),
+        )
+        .post(
+            &format!("{BASE}/{{event}}/reject"),
+            deciding::reject,
+            Operation::new("rejectSuggestion", "Rejects a suggestion")
+                .path::<schema::EventId>("event", "The suggestion.")
+                .refuses(403, "Below editor.")
+                .refuses(409, "It is not open."),
+        )
+        .post(
+            &format!("{BASE}/{{event}}/withdraw"),
+            deciding::withdraw,
+            Operation::new("withdrawSuggestion", "Withdraws the caller's suggestion")
+                .path::<schema::EventId>("event", "The suggestion.")
+                .refuses(403, "The caller is not its author.")
+                .refuses(409, "It is not open."),
+        )
 }
 
 /// The event in the path, after the document.
@@ -72,17 +117,22 @@ fn event_id(Path((_, event)): InDocument) -> ApiResult<OwnedEventId> {
 }
 
 /// The body of `POST /documents/{id}/suggestions`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct NewSuggestion {
     /// Changes by position, as in an edit.
+    #[schemars(length(min = 1, max = MAX_CHANGES_PER_EDIT))]
     changes: Option<Vec<Change>>,
     /// The version to which the positions refer; without it the present one.
     client_version: Option<u64>,
+    /// The unit of the positions.
     #[serde(default)]
     unit: Unit,
     /// Instead of changes: a Yjs v1 update in standard base64.
+    #[schemars(with = "Option<schema::Base64>")]
     update: Option<String>,
+    /// What it is for.
+    #[schemars(length(max = MAX_SUMMARY_BYTES))]
     summary: Option<String>,
 }
 
@@ -182,10 +232,14 @@ async fn changed(
 }
 
 /// The query of the list.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 struct ListQuery {
+    /// Only suggestions of which this became.
     state: Option<SuggestionState>,
+    /// `nextPage` of the page before.
     from: Option<String>,
+    /// The length of a page, by default 50.
+    #[schemars(range(min = 1, max = MAX_COMMENTS_PER_PAGE))]
     limit: Option<usize>,
 }
 

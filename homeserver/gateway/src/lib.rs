@@ -3,7 +3,9 @@
 //! Each API is a crate of its own over `weft-http`, and is tested here together with the others. Must not contain an
 //! endpoint of an API, and must not log tokens, keys or document text.
 
+pub mod docs;
 pub mod health;
+pub mod openapi;
 pub mod web;
 
 pub use weft_api_client as client;

@@ -11,14 +11,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
-use weft_wire::errcode;
+use weft_wire::{errcode, rest::ErrorBody};
 
 mod convert;
 
 /// When a request that this server can't serve now may be repeated, if nothing better is known: a restart takes about as long.
 const RETRY_UNAVAILABLE: Duration = Duration::from_secs(5);
 
-/// A failed request as the client sees it (Matrix specification, "Standard error response").
+/// RFC 9457: the title is the name of the status. Which kind of error it is, `errcode` says.
+const NO_TYPE: &str = "about:blank";
+
+/// A failed request as the client sees it (Matrix specification, "Standard error response", and RFC 9457).
 #[derive(Debug, Clone)]
 pub struct ApiError(Box<Inner>);
 
@@ -271,11 +274,18 @@ impl IntoResponse for ApiError {
             errcode,
             message,
             retry_after,
-            mut extra,
+            extra,
         } = *self.0;
-        extra.insert("errcode".to_owned(), Value::from(errcode));
-        extra.insert("error".to_owned(), Value::from(message));
-        let mut response = (status, Json(Value::Object(extra))).into_response();
+        let body = ErrorBody {
+            errcode: errcode.to_owned(),
+            error: message.clone(),
+            kind: NO_TYPE.to_owned(),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            detail: message,
+            more: extra,
+        };
+        let mut response = (status, Json(body)).into_response();
         if let Some(wait) = retry_after {
             // A client that waits for this time must not be too early.
             let seconds = u64::try_from(wait.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);

@@ -11,6 +11,7 @@ pub mod errors;
 pub mod files;
 pub mod ignored;
 pub mod membership_lock;
+pub mod openapi;
 pub mod public_rooms;
 pub mod ratelimit;
 pub mod ruma_json;

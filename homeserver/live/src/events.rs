@@ -27,6 +27,7 @@ use weft_fanout::{Change, EditFrame, RoomSubscription};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
+    openapi::{Operation, Routes},
     ratelimit::UserLimiter,
     traffic::{Held, Requester},
 };
@@ -38,6 +39,7 @@ use weft_wire::{
         awareness::Entry,
         close::{self, Close},
     },
+    schema,
 };
 
 use self::frame::{Point, RoomEvent};
@@ -52,6 +54,21 @@ const FREE_BYTES: usize = 16 * 1024;
 
 /// Events that are read at a time, before they are charged.
 const EVENTS_AT_ONCE: usize = 50;
+
+pub(super) fn routes() -> Routes<LivePorts> {
+    Routes::new("Content").get(
+        "/_weft/client/v1/documents/{id}/events",
+        events,
+        Operation::new("streamEvents", "What happens in the document from now on")
+            .note("Server-sent events: `edit`, `awareness`, `chat`, `comment`, `suggestion`, `member`, `version`, `lock`, `unlock`, \
+                   `approval` and `resync`. A client that can't set headers passes its token as the parameter `access_token`.")
+            .path::<schema::DocumentName>("id", "The document.")
+            .takes("Last-Event-ID", None, "The id of the last event that the client has.")
+            .answers(200, "The stream.")
+            .media("text/event-stream")
+            .refuses(404, "The document does not exist, or the caller has not joined it."),
+    )
+}
 
 /// The open streams. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -109,7 +126,7 @@ struct Reading {
 }
 
 /// Answers with the stream, which ends when the caller leaves the document or the server stops.
-pub(super) async fn events(
+async fn events(
     State(ports): State<LivePorts>,
     Path(name): Path<String>,
     Authenticated(session): Authenticated,

@@ -36,6 +36,7 @@ use weft_fanout::{Awareness, Fanout, MembershipView};
 use weft_http::{
     cors,
     errors::unknown_method,
+    openapi::Described,
     ratelimit::{self, UserLimiter},
     text_reads::TextReads,
 };
@@ -92,8 +93,8 @@ impl ConnectionIds {
 /// `GET /_weft/client/v1/live/{id}`, whose id may contain slashes, because y-websocket doesn't encode it, and
 /// `GET /_weft/client/v1/documents/{id}/events`.
 pub fn router(ports: LivePorts) -> Router {
-    let events = Router::new()
-        .route("/_weft/client/v1/documents/{id}/events", get(events::events))
+    let events = events::routes()
+        .into_router()
         .method_not_allowed_fallback(unknown_method)
         .layer(middleware::from_fn(ratelimit::add_headers))
         .layer(cors::layer());
@@ -101,4 +102,10 @@ pub fn router(ports: LivePorts) -> Router {
         .merge(events)
         .route("/_weft/client/v1/live/{*id}", get(upgrade::upgrade))
         .with_state(ports)
+}
+
+/// The descriptions of the routes that are no WebSocket.
+#[must_use]
+pub fn descriptions() -> Vec<Described> {
+    events::routes().into_descriptions()
 }

@@ -1,6 +1,7 @@
 //! The changes of an edit by REST (`spec/docs/rendering.md`, "Edits"). Must not resolve positions: only the engine knows the
 //! document.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -8,7 +9,7 @@ use serde_json::{Map, Value};
 pub type Attributes = Map<String, Value>;
 
 /// How positions and lengths are counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Unit {
     /// UTF-16 code units, as in Yjs and JavaScript.
@@ -19,7 +20,7 @@ pub enum Unit {
 }
 
 /// A text within a document: in a rich text a block, in a board an element and a key.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Place {
     /// Rich text: the index of the block in its parent, from the root on.
@@ -37,7 +38,7 @@ pub struct Place {
 }
 
 /// One change. Positions are those of the base version, after the changes before this one in the list.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum Change {
     /// Inserts text.

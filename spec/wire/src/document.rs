@@ -1,5 +1,6 @@
 //! Contents of the state and version events of a document (`spec/docs/events.md`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Role, event_types};
@@ -10,7 +11,7 @@ pub const FORMAT: &str = "yjs-13/v1";
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// The kind of content of a document; determines the name and type of its Yjs root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentKind {
     /// Formatted text: a `Y.XmlFragment` named `default`.

@@ -20,6 +20,7 @@ pub mod presence;
 pub mod resolution;
 pub mod rest;
 pub mod role;
+pub mod schema;
 pub mod snapshot;
 pub mod suggestion;
 pub mod trace_context;

@@ -3,6 +3,7 @@
 //! Field names are part of the protocol. Times are milliseconds since 1970.
 
 mod comments;
+mod errors;
 mod history;
 mod links;
 mod lock;
@@ -11,6 +12,7 @@ mod sharing;
 mod suggestions;
 
 pub use comments::{Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage};
+pub use errors::{Done, ErrorBody};
 pub use history::{
     ActiveDay, Activity, Attribution, Blame, BlamedRun, DocumentDiff, DocumentDiffRun, History, HistoryEdit,
     HistoryEntry, NameVersion, NamedVersion, RestoreVersion, RollBack, VersionRestored, WorkSession,
@@ -25,12 +27,13 @@ pub use sharing::{
 pub use suggestions::{Suggestion, SuggestionDecided, SuggestionList, SuggestionShown, SuggestionState};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId, presence::PresenceState};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Role, document::DocumentKind};
 
 /// `POST /documents`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CreateDocument {
     /// The displayed title; may be empty.
@@ -40,30 +43,34 @@ pub struct CreateDocument {
     pub kind: DocumentKind,
     /// If present, must be the caller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::UserId>")]
     pub owner_id: Option<OwnedUserId>,
 }
 
 /// Answer to [`CreateDocument`], 201.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Created {
     /// The room id.
+    #[schemars(with = "crate::schema::RoomId")]
     pub doc_id: OwnedRoomId,
     /// `origin_server_ts` of the create event.
     pub created_at: u64,
 }
 
 /// A document in the answers to `GET /documents/{id}` and `GET /documents`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Document {
     /// The room id.
+    #[schemars(with = "crate::schema::RoomId")]
     pub doc_id: OwnedRoomId,
     /// The title; empty if the document has none.
     pub title: String,
     /// The kind of content.
     pub kind: DocumentKind,
     /// The room's creator.
+    #[schemars(with = "crate::schema::UserId")]
     pub owner_id: OwnedUserId,
     /// Grows by one with each edit that this server acknowledges, and with each event of another server that changes the
     /// text. It has no meaning on another server.
@@ -86,7 +93,7 @@ pub struct Document {
 }
 
 /// Events of a document or a thread that the caller has not read, as in Matrix' `unread_notifications`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnreadMarks {
     /// Messages and comments that notify.
     pub notifications: u64,
@@ -95,7 +102,7 @@ pub struct UnreadMarks {
 }
 
 /// `POST /documents/{id}/duplicate`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct DuplicateDocument {
     /// The title of the copy; that of the document if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -103,10 +110,11 @@ pub struct DuplicateDocument {
 }
 
 /// Answer to [`DuplicateDocument`], 201.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Duplicated {
     /// The copy.
+    #[schemars(with = "crate::schema::RoomId")]
     pub doc_id: OwnedRoomId,
     /// `origin_server_ts` of its create event.
     pub created_at: u64,
@@ -115,7 +123,7 @@ pub struct Duplicated {
 }
 
 /// Content of one kind that an import left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lost {
     /// What it is, such as `image` or `style`.
     pub kind: String,
@@ -127,10 +135,11 @@ pub struct Lost {
 }
 
 /// Answer to `POST /documents/import`, 201.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ImportedDocument {
     /// The new document.
+    #[schemars(with = "crate::schema::RoomId")]
     pub doc_id: OwnedRoomId,
     /// `origin_server_ts` of its create event.
     pub created_at: u64,
@@ -141,7 +150,7 @@ pub struct ImportedDocument {
 }
 
 /// Answer to `POST /documents/{id}/import`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ImportedInto {
     /// The version of the document: at least the one that has the import.
     pub version: u64,
@@ -152,10 +161,11 @@ pub struct ImportedInto {
 }
 
 /// Something that a search found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SearchResult {
     /// The document.
+    #[schemars(with = "crate::schema::RoomId")]
     pub doc_id: OwnedRoomId,
     /// Its title.
     pub title: String,
@@ -164,9 +174,11 @@ pub struct SearchResult {
     pub part: String,
     /// The message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::EventId>")]
     pub event_id: Option<OwnedEventId>,
     /// Its sender.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::UserId>")]
     pub sender: Option<OwnedUserId>,
     /// Its `origin_server_ts`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,7 +190,7 @@ pub struct SearchResult {
 }
 
 /// `GET /search`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SearchResults {
     /// The best ones first.
@@ -189,7 +201,7 @@ pub struct SearchResults {
 }
 
 /// Answer to `DELETE /documents/{id}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Deleted {
     /// The document is in the bin since then; absent if the caller has left it instead.
@@ -198,19 +210,21 @@ pub struct Deleted {
 }
 
 /// An open invitation of the caller.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Invitation {
     /// The room id; `POST /_matrix/client/v3/join/{docId}` accepts.
+    #[schemars(with = "crate::schema::RoomId")]
     pub doc_id: OwnedRoomId,
     /// The title in the stripped state of the invitation.
     pub title: String,
     /// The sender of the invitation.
+    #[schemars(with = "crate::schema::UserId")]
     pub inviter: OwnedUserId,
 }
 
 /// `GET /documents`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentList {
     /// Documents that the caller has joined, in the requested order.
@@ -223,14 +237,14 @@ pub struct DocumentList {
 }
 
 /// `PATCH /documents/{id}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PatchDocument {
     /// The new title.
     pub title: String,
 }
 
 /// Membership in the list of members.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MemberState {
     /// Joined.
@@ -242,10 +256,11 @@ pub enum MemberState {
 }
 
 /// One row of `GET /documents/{id}/members`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
     /// The member's Matrix user id.
+    #[schemars(with = "crate::schema::UserId")]
     pub user_id: OwnedUserId,
     /// Their display name in this document.
     pub display_name: Option<String>,
@@ -256,21 +271,21 @@ pub struct Member {
 }
 
 /// `GET /documents/{id}/members`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct MemberList {
     /// The members, sorted by role (owners first), then by user id.
     pub members: Vec<Member>,
 }
 
 /// `PUT /documents/{id}/members/{userId}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SetRole {
     /// The role to assign; a user who is not a member yet is invited.
     pub role: Role,
 }
 
 /// Answer to `POST /documents/{id}/updates`, 200: the update is on disk, except the parts that are named here.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UpdateAccepted {
     /// The version of the document: at least the one that has the update.
@@ -280,17 +295,20 @@ pub struct UpdateAccepted {
     pub refused: Vec<RefusedBlocks>,
     /// The Yjs v1 update by which the client deletes that content too, in standard base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Base64>")]
     pub correction: Option<String>,
     /// Other users whose blocks were in the update. Only these users can send them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<crate::schema::UserId>")]
     pub foreign: Vec<OwnedUserId>,
     /// Set if a part depends on blocks that the server does not have: the server's state vector, in standard base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Base64>")]
     pub state_vector: Option<String>,
 }
 
 /// Blocks of an update that were not accepted as they are.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefusedBlocks {
     /// The rule of `spec/docs/admission.md`.
     pub rule: String,
@@ -303,7 +321,7 @@ pub struct RefusedBlocks {
 }
 
 /// Answer to `PATCH /documents/{id}/edit`, 200: the edit is on disk.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EditAccepted {
     /// The version of the document after the edit. If it is not the version before it and one more, others changed the
@@ -314,7 +332,7 @@ pub struct EditAccepted {
 }
 
 /// A change of others at the place of a change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EditConflict {
     /// The index of the change in the request.
     pub change: usize,
@@ -326,6 +344,7 @@ pub struct EditConflict {
     pub to: u32,
     /// Who inserted the text, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::UserId>")]
     pub by: Option<OwnedUserId>,
     /// When, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -333,7 +352,7 @@ pub struct EditConflict {
 }
 
 /// What others did at the place of a change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum EditConflictKind {
     /// Text was inserted there.
@@ -345,33 +364,37 @@ pub enum EditConflictKind {
 }
 
 /// `POST /documents/{id}/chat`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SendMessage {
     /// Plain text.
     pub message: String,
     /// The message that this one answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::EventId>")]
     pub reply_to: Option<OwnedEventId>,
 }
 
 /// Answer to [`SendMessage`], 201.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MessageSent {
     /// The event id.
+    #[schemars(with = "crate::schema::EventId")]
     pub message_id: OwnedEventId,
     /// `origin_server_ts` of the event.
     pub timestamp: u64,
 }
 
 /// `GET /presence/{userId}`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserPresence {
     /// The user.
+    #[schemars(with = "crate::schema::UserId")]
     pub user_id: OwnedUserId,
     /// `online`, `unavailable` or `offline`.
+    #[schemars(with = "crate::schema::Presence")]
     pub presence: PresenceState,
     /// When the user was last active, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,10 +3,11 @@
 //! A role is derived from the room's power levels and stored nowhere else, so that all servers in the room decide alike.
 //! Must not contain rules about single endpoints.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The rights of a member of a document, in ascending order: each role includes the rights of the previous one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads. Power level 0.

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use ruma::{OwnedEventId, RoomId, UserId};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_http::errors::{ApiError, ApiResult};
 use weft_render::{AnchorRequest, LocateRequest, Located, Place, Target, Unit};
@@ -21,16 +22,19 @@ use crate::{
 };
 
 /// What a new comment is about.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct NewAnchor {
     /// The text, block or element.
     #[serde(rename = "in")]
     pub(super) place: Option<Place>,
+    /// The first position.
     pub(super) from: Option<u32>,
+    /// The end position.
     pub(super) to: Option<u32>,
     /// The version to which the positions refer; without it the present one.
     pub(super) client_version: Option<u64>,
+    /// The unit of the positions.
     pub(super) unit: Unit,
 }
 

@@ -32,7 +32,7 @@ use weft_gateway::ratelimit::UserLimiter;
 use weft_gateway::server::ServerPorts;
 use weft_gateway::text_reads::TextReads;
 use weft_gateway::traffic::Traffic;
-use weft_gateway::{client, documents, live, server, web};
+use weft_gateway::{client, docs, documents, live, openapi, server, web};
 use weft_jobs::Scheduler;
 use weft_media::{Blobs, FolderBlobs, Media, MediaPorts, S3Blobs};
 use weft_render::{Pandoc, Pool, PoolConfig};
@@ -567,7 +567,10 @@ fn areas(
     let federation = server::router(server_ports(config, federation_services, local, rooms, accounts, media));
     BTreeMap::from([
         (Area::Client, client),
-        (Area::Documents, documents.merge(live)),
+        (
+            Area::Documents,
+            documents.merge(live).merge(openapi::router()).merge(docs::router()),
+        ),
         (Area::Federation, federation),
         (Area::Web, web::router()),
     ])

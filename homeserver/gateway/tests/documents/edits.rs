@@ -265,7 +265,7 @@ async fn a_position_outside_is_refused_with_the_right_range() {
     let (status, answer) = patch(&world, &alice, &doc, &[], &insert(1, "a", 0).to_string()).await;
     assert_eq!(status, 400);
     assert_eq!(
-        answer["detail"],
+        answer["problem"],
         json!({"error": "range", "from": 1, "to": 1, "end": 0})
     );
     assert_eq!(answer["change"], json!(0));

@@ -1,13 +1,14 @@
 //! Bodies of the comments on a document (`spec/docs/documents-api.md`, "Comments").
 
 use ruma::{OwnedEventId, OwnedUserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::UnreadMarks;
 
 /// Where a comment is, in the text of now: the fields of an edit's place, with positions.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommentRange {
     /// The block or element, as `in` of an edit; absent in plain text.
@@ -25,12 +26,14 @@ pub struct CommentRange {
 }
 
 /// A message of a thread.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ThreadMessage {
     /// The event.
+    #[schemars(with = "crate::schema::EventId")]
     pub event_id: OwnedEventId,
     /// Its sender.
+    #[schemars(with = "crate::schema::UserId")]
     pub author: OwnedUserId,
     /// When it was sent, milliseconds.
     pub at: u64,
@@ -42,12 +45,14 @@ pub struct ThreadMessage {
 }
 
 /// A comment: the first message of a thread.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Comment {
     /// The event.
+    #[schemars(with = "crate::schema::EventId")]
     pub event_id: OwnedEventId,
     /// Its sender.
+    #[schemars(with = "crate::schema::UserId")]
     pub author: OwnedUserId,
     /// When it was sent, milliseconds.
     pub at: u64,
@@ -72,6 +77,7 @@ pub struct Comment {
     pub resolved: bool,
     /// Who resolved or reopened it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::UserId>")]
     pub resolved_by: Option<OwnedUserId>,
     /// When that was, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +92,7 @@ pub struct Comment {
 }
 
 /// `GET /documents/{id}/comments`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommentList {
     /// The newest first.
@@ -97,7 +103,7 @@ pub struct CommentList {
 }
 
 /// `GET /documents/{id}/comments/{eventId}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommentThread {
     /// The comment; absent if the thread is that of a suggestion.
@@ -111,22 +117,24 @@ pub struct CommentThread {
 }
 
 /// Answer to a resolution.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CommentResolved {
     /// Whether the comment is done.
     pub resolved: bool,
     /// The `dev.weft.resolution` that says so; absent if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::EventId>")]
     pub event_id: Option<OwnedEventId>,
 }
 
 /// `POST /documents/{id}/comments/{eventId}/replies`.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SendReply {
     /// Plain text.
     pub body: String,
     /// Users who are mentioned.
     #[serde(default)]
+    #[schemars(with = "Vec<crate::schema::UserId>")]
     pub mentions: Vec<OwnedUserId>,
 }

@@ -2,11 +2,12 @@
 //! (`spec/docs/documents-api.md`, "History").
 
 use ruma::{OwnedEventId, OwnedUserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// `GET /documents/{id}/history`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct History {
     /// Newest first.
@@ -20,7 +21,7 @@ pub struct History {
 }
 
 /// An entry of the history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum HistoryEntry {
     /// One author's run of edits.
@@ -30,16 +31,18 @@ pub enum HistoryEntry {
 }
 
 /// One author's run of edits with pauses below five minutes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkSession {
     /// The author.
+    #[schemars(with = "crate::schema::UserId")]
     pub author: OwnedUserId,
     /// The time of the first edit's event, milliseconds.
     pub from: u64,
     /// The time of the last one's.
     pub to: u64,
     /// The last event: `at` for the content after the session.
+    #[schemars(with = "crate::schema::EventId")]
     pub event_id: OwnedEventId,
     /// The number of events.
     pub events: u64,
@@ -52,6 +55,7 @@ pub struct WorkSession {
     pub deleted: u64,
     /// Whose suggestions the author accepted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<crate::schema::UserId>")]
     pub proposed_by: Vec<OwnedUserId>,
     /// With `detail=edits`: the edits, newest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,10 +63,11 @@ pub struct WorkSession {
 }
 
 /// One edit; of what this server knows only as a sealed event, the event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistoryEdit {
     /// The event that has it.
+    #[schemars(with = "crate::schema::EventId")]
     pub event_id: OwnedEventId,
     /// Its version on this server, if that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,19 +80,23 @@ pub struct HistoryEdit {
     pub deleted: u64,
     /// The suggestion that it accepts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::EventId>")]
     pub suggestion: Option<OwnedEventId>,
     /// Who proposed that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::UserId>")]
     pub proposed_by: Option<OwnedUserId>,
 }
 
 /// A `dev.weft.version` event.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct NamedVersion {
     /// The event: `at` for its content.
+    #[schemars(with = "crate::schema::EventId")]
     pub event_id: OwnedEventId,
     /// Who gave the name.
+    #[schemars(with = "crate::schema::UserId")]
     pub author: OwnedUserId,
     /// When, milliseconds.
     pub at: u64,
@@ -99,7 +108,7 @@ pub struct NamedVersion {
 }
 
 /// `POST /documents/{id}/versions`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NameVersion {
     /// The name, not empty.
     pub name: String,
@@ -109,14 +118,14 @@ pub struct NameVersion {
 }
 
 /// `GET /documents/{id}/blame`: the present text, or that of `at`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Blame {
     /// In document order.
     pub runs: Vec<BlamedRun>,
 }
 
 /// A part of the text that one event brought.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BlamedRun {
     /// Where it is: the path of the block in a rich text, element and key in a board, absent in plain text.
@@ -130,35 +139,39 @@ pub struct BlamedRun {
 }
 
 /// Who brought a part of the text, as far as this server knows and the caller may see.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Attribution {
     /// The author.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::UserId>")]
     pub author: Option<OwnedUserId>,
     /// The event; absent for an edit that is not signed yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::EventId>")]
     pub event_id: Option<OwnedEventId>,
     /// When, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<u64>,
     /// If the author accepted a suggestion: who proposed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::UserId>")]
     pub proposed_by: Option<OwnedUserId>,
     /// The suggestion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::EventId>")]
     pub suggestion: Option<OwnedEventId>,
 }
 
 /// `GET /documents/{id}/diff`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DocumentDiff {
     /// In document order.
     pub runs: Vec<DocumentDiffRun>,
 }
 
 /// A part of the text that has one origin.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentDiffRun {
     /// `equal`, `insert`, `delete` or `format`.
@@ -173,6 +186,7 @@ pub struct DocumentDiffRun {
     pub by: Attribution,
     /// Of deleted runs: who deleted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::UserId>")]
     pub deleted_by: Option<OwnedUserId>,
     /// Of deleted runs: when, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -183,16 +197,17 @@ pub struct DocumentDiffRun {
 }
 
 /// `POST /documents/{id}/restore`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RestoreVersion {
     /// A version, an event id, or a time, as in `at=`.
     pub at: Value,
 }
 
 /// `POST /documents/{id}/rollback`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RollBack {
     /// Whose edits are undone.
+    #[schemars(with = "crate::schema::UserId")]
     pub user: OwnedUserId,
     /// After this version or time.
     pub from: Value,
@@ -202,7 +217,7 @@ pub struct RollBack {
 }
 
 /// `GET /documents/{id}/history/activity`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Activity {
     /// By day (UTC) and author, the newest day first.
@@ -213,11 +228,12 @@ pub struct Activity {
 }
 
 /// What one author did on one day.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ActiveDay {
     /// The start of the day in UTC, milliseconds since 1970.
     pub day: u64,
     /// The author.
+    #[schemars(with = "crate::schema::UserId")]
     pub author: OwnedUserId,
     /// Events with edits.
     pub events: u64,
@@ -228,7 +244,7 @@ pub struct ActiveDay {
 }
 
 /// Answer to [`RestoreVersion`] and [`RollBack`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct VersionRestored {
     /// The version of the document: at least the one that has the edit.
     pub version: u64,

@@ -1,12 +1,13 @@
 //! Bodies of share links (`spec/docs/documents-api.md`, "Share links").
 
 use ruma::{OwnedRoomId, OwnedUserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Role;
 
 /// `POST /documents/{id}/links`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MakeLink {
     /// The role that it gives.
@@ -23,7 +24,7 @@ pub struct MakeLink {
 }
 
 /// The answer to [`MakeLink`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LinkMade {
     /// What a user needs to follow it. It is in no other answer.
     pub secret: String,
@@ -33,12 +34,13 @@ pub struct LinkMade {
 }
 
 /// A share link.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ShareLink {
     /// By which it is revoked.
     pub link_id: String,
     /// Who made it.
+    #[schemars(with = "crate::schema::UserId")]
     pub created_by: OwnedUserId,
     /// The role that it gives.
     pub role: Role,
@@ -56,14 +58,14 @@ pub struct ShareLink {
 }
 
 /// `GET /documents/{id}/links`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ShareLinks {
     /// The oldest first.
     pub links: Vec<ShareLink>,
 }
 
 /// `POST /links/{secret}`. An empty body is one without fields.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FollowLink {
     /// The password of the link, if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,9 +73,10 @@ pub struct FollowLink {
 }
 
 /// The answer to [`FollowLink`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FollowedLink {
     /// The document, of which the caller is a member now.
+    #[schemars(with = "crate::schema::RoomId")]
     pub doc_id: OwnedRoomId,
 }

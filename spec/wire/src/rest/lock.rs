@@ -1,10 +1,11 @@
 //! Bodies of the lock and of approvals of a document (`spec/docs/documents-api.md`, "Lock and approvals").
 
 use ruma::{OwnedEventId, OwnedUserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `PUT /documents/{id}/lock`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LockDocument {
     /// Why, for people. At most [`MAX_STATEMENT_BYTES`](crate::limits::MAX_STATEMENT_BYTES).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -15,7 +16,7 @@ pub struct LockDocument {
 }
 
 /// Whether a document is locked, and since when: `GET /documents/{id}/lock`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentLock {
     /// A lock stands.
@@ -26,12 +27,14 @@ pub struct DocumentLock {
 }
 
 /// A lock that stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Lock {
     /// The `dev.weft.lock` event.
+    #[schemars(with = "crate::schema::EventId")]
     pub event_id: OwnedEventId,
     /// Who locked the document.
+    #[schemars(with = "crate::schema::UserId")]
     pub locked_by: OwnedUserId,
     /// When, milliseconds since 1970.
     pub locked_at: u64,
@@ -39,6 +42,7 @@ pub struct Lock {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The heads of the locked text.
+    #[schemars(with = "Vec<crate::schema::EventId>")]
     pub heads: Vec<OwnedEventId>,
     /// Its state hash.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -49,7 +53,7 @@ pub struct Lock {
 }
 
 /// `POST /documents/{id}/approvals`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ApproveDocument {
     /// What the caller states. At most [`MAX_STATEMENT_BYTES`](crate::limits::MAX_STATEMENT_BYTES).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,19 +64,21 @@ pub struct ApproveDocument {
 }
 
 /// `GET /documents/{id}/approvals`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ApprovalList {
     /// The last approval of each user, newest first.
     pub approvals: Vec<Approval>,
 }
 
 /// An approval.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Approval {
     /// The `dev.weft.approval` event.
+    #[schemars(with = "crate::schema::EventId")]
     pub event_id: OwnedEventId,
     /// Who approved.
+    #[schemars(with = "crate::schema::UserId")]
     pub user_id: OwnedUserId,
     /// Their name in the document.
     pub display_name: Option<String>,
@@ -82,6 +88,7 @@ pub struct Approval {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub statement: Option<String>,
     /// The heads of the approved text.
+    #[schemars(with = "Vec<crate::schema::EventId>")]
     pub heads: Vec<OwnedEventId>,
     /// Its state hash.
     pub state_hash: String,

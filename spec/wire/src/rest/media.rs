@@ -1,9 +1,10 @@
 //! Bodies of `/media`: a user's uploaded files. Field names are part of the protocol.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A file of the caller.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MediaFile {
     /// The media id: the SHA-256 of the content in URL-safe base64 without padding.
@@ -22,7 +23,7 @@ pub struct MediaFile {
 }
 
 /// What the caller's files use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MediaUsage {
     /// Bytes of all files.
@@ -34,7 +35,7 @@ pub struct MediaUsage {
 }
 
 /// Answer to `GET /media`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MediaList {
     /// A page of the files, in the order of their ids.

@@ -1,14 +1,16 @@
 //! Bodies about who may join a document, who owns it, and which servers have it (`spec/docs/documents-api.md`, "Access").
 
 use ruma::{OwnedRoomId, OwnedServerName, OwnedUserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Role;
 
 /// `POST /documents/{id}/owner`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TransferDocument {
     /// The new owner, a member of the document.
+    #[schemars(with = "crate::schema::UserId")]
     pub user: OwnedUserId,
     /// The caller leaves the document.
     #[serde(default)]
@@ -16,7 +18,7 @@ pub struct TransferDocument {
 }
 
 /// Who may join a document without an invitation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
     /// Nobody.
@@ -31,13 +33,14 @@ pub enum Access {
 }
 
 /// `GET` and `PUT /documents/{id}/access`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentAccess {
     /// Who may join.
     pub access: Access,
     /// The space whose members may.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::RoomId>")]
     pub space: Option<OwnedRoomId>,
     /// The role of those who join and were not given another one.
     #[serde(default = "viewer")]
@@ -59,17 +62,18 @@ impl Default for DocumentAccess {
 }
 
 /// `GET /documents/{id}/access-requests`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccessRequests {
     /// The newest first.
     pub requests: Vec<AccessRequest>,
 }
 
 /// A user who asks for access.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct AccessRequest {
     /// The user.
+    #[schemars(with = "crate::schema::UserId")]
     pub user_id: OwnedUserId,
     /// Their name.
     pub display_name: Option<String>,
@@ -81,24 +85,28 @@ pub struct AccessRequest {
 }
 
 /// `GET /documents/{id}/servers`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DocumentServers {
     /// Servers with members, by name: each has the whole document.
     pub servers: Vec<DocumentServer>,
     /// Servers with invited users and without members: they know the title and who invited.
+    #[schemars(with = "Vec<crate::schema::ServerName>")]
     pub invited: Vec<OwnedServerName>,
     /// Servers whose users left, were removed or declined: they keep what they received.
+    #[schemars(with = "Vec<crate::schema::ServerName>")]
     pub former: Vec<OwnedServerName>,
     /// The names of `servers` once a user has accepted an invitation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<crate::schema::ServerName>>")]
     pub after: Option<Vec<OwnedServerName>>,
 }
 
 /// A server with a copy of a document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct DocumentServer {
     /// Its name.
+    #[schemars(with = "crate::schema::ServerName")]
     pub server_name: OwnedServerName,
     /// Members who are its users.
     pub users: u64,

@@ -1,12 +1,13 @@
 //! Bodies of suggestions (`spec/docs/documents-api.md`, "Suggestions").
 
 use ruma::{OwnedEventId, OwnedUserId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{DocumentDiffRun, UnreadMarks};
 
 /// What became of a suggestion.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SuggestionState {
     /// Nobody decided yet.
@@ -20,12 +21,14 @@ pub enum SuggestionState {
 }
 
 /// A suggestion.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Suggestion {
     /// The event.
+    #[schemars(with = "crate::schema::EventId")]
     pub event_id: OwnedEventId,
     /// Its sender.
+    #[schemars(with = "crate::schema::UserId")]
     pub author: OwnedUserId,
     /// When it was sent, milliseconds.
     pub at: u64,
@@ -36,12 +39,14 @@ pub struct Suggestion {
     pub state: SuggestionState,
     /// Who decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::UserId>")]
     pub decided_by: Option<OwnedUserId>,
     /// When that was, milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decided_at: Option<u64>,
     /// The `dev.weft.update` that accepts it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::EventId>")]
     pub update: Option<OwnedEventId>,
     /// The number of messages in its thread, at most 500.
     pub replies: usize,
@@ -50,7 +55,7 @@ pub struct Suggestion {
 }
 
 /// `GET /documents/{id}/suggestions`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SuggestionList {
     /// The newest first.
@@ -61,7 +66,7 @@ pub struct SuggestionList {
 }
 
 /// `GET /documents/{id}/suggestions/{eventId}`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SuggestionShown {
     /// The suggestion.
     #[serde(flatten)]
@@ -78,15 +83,17 @@ pub struct SuggestionShown {
 }
 
 /// Answer to a decision about a suggestion.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SuggestionDecided {
     /// What became of it.
     pub state: SuggestionState,
     /// The `dev.weft.resolution`.
+    #[schemars(with = "crate::schema::EventId")]
     pub event_id: OwnedEventId,
     /// Of an accepted one: the `dev.weft.update` that has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::EventId>")]
     pub update: Option<OwnedEventId>,
     /// Of an accepted one: the version of the document, at least the one that has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

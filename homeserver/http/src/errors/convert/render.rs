@@ -19,7 +19,7 @@ impl From<RenderError> for ApiError {
             RenderError::TooLarge { .. } | RenderError::ImageTooLarge => Self::too_large(message),
             RenderError::Refused { change, error } => Self::invalid_param(message)
                 .with("change", json!(change))
-                .with("detail", json!(error)),
+                .with("problem", json!(error)),
             // The cause is for the operator and was logged.
             RenderError::Unavailable { .. } => Self::unavailable("Documents can't be rendered on this server now."),
         }
