@@ -1,4 +1,4 @@
-//! Locks, approvals and access over HTTPS, with two real servers: what one server is told holds on the other.
+//! Locks, approvals, access, folders and share links over HTTPS, with two real servers: what one server is told holds on the other.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -521,6 +521,178 @@ async fn a_share_link_lets_users_in_until_it_is_used_up_or_revoked() -> Result<(
     let link = make(&alice, json!({"role": "viewer"})).await?.ok()?;
     assert_eq!(follow(frank, &link["secret"]).await?.status, StatusCode::FORBIDDEN);
     Ok(())
+}
+
+#[tokio::test]
+async fn a_share_link_with_a_password_needs_it_and_limits_guesses() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let (carol, dave) = (world.user(0, "carol").await?, world.user(0, "dave").await?);
+    let body = json!({"role": "commenter", "password": "open sesame"});
+    let link = ask(&alice, Method::POST, &room, "/links", body).await?.ok()?;
+    assert_eq!(link["hasPassword"], true);
+    let path = format!(
+        "/_weft/client/v1/links/{}",
+        segment(link["secret"].as_str().context("no secret")?)
+    );
+    let with = async |client: &Client, password: &str| {
+        let body = json!({ "password": password });
+        client.request(Method::POST, &path, Some(body)).await
+    };
+    assert_eq!(
+        follow(&carol, &link["secret"]).await?.errcode(),
+        "DEV_WEFT_LINK_PASSWORD"
+    );
+    let mut wrong = with(&carol, "open sesami").await?;
+    while wrong.errcode() == "DEV_WEFT_LINK_PASSWORD" {
+        wrong = with(&carol, "open sesami").await?;
+    }
+    assert_eq!(wrong.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(with(&dave, "open sesame").await?.ok()?, json!({"docId": room}));
+    until_member(&bob, &room, &dave.user).await?;
+    // The hash is nowhere in the document, and the password of a user of another server opens nothing.
+    assert_eq!(with(&bob, "open sesame").await?.status, StatusCode::NOT_FOUND);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_request_for_access_is_made_withdrawn_and_granted_through_the_document_api() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, dora) = (world.user(0, "alice").await?, world.user(1, "dora").await?);
+    let via = alice.user.split_once(':').context("no server")?.1;
+    let room = alice.create_document("Summary").await?;
+    let asked = async |body: Value| ask(&dora, Method::POST, &room, "/access-requests", body).await;
+    let body = json!({"reason": "I write it.", "via": [via]});
+    // The document takes no requests, or no server that has it is known.
+    assert_eq!(asked(body.clone()).await?.status, StatusCode::FORBIDDEN);
+    ask(&alice, Method::PUT, &room, "/access", json!({"access": "request"}))
+        .await?
+        .ok()?;
+    assert_eq!(asked(json!({})).await?.status, StatusCode::NOT_FOUND);
+    let long = json!({"reason": "x".repeat(1_025), "via": [via]});
+    assert_eq!(asked(long).await?.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let path = "/_weft/client/v1/access-requests";
+    let pending = async |count: usize| -> Result<()> {
+        let list = read(&alice, &room, "/access-requests").await?;
+        anyhow::ensure!(list["requests"].as_array().map(Vec::len) == Some(count), "{list}");
+        let own = dora.get(path).await?;
+        anyhow::ensure!(own["requests"].as_array().map(Vec::len) == Some(count), "{own}");
+        Ok(())
+    };
+    for _ in 0..2 {
+        let answer = asked(body.clone()).await?;
+        assert_eq!(
+            (answer.status, &answer.body),
+            (StatusCode::CREATED, &json!({"docId": room}))
+        );
+        pending(1).await?;
+        let own = dora.get(path).await?;
+        let expected = json!({"requests": [{"docId": room, "title": "Summary", "reason": "I write it."}]});
+        assert_eq!(own, expected);
+        ask(&dora, Method::DELETE, &room, "/access-requests", json!({}))
+            .await?
+            .ok()?;
+        pending(0).await?;
+        let again = ask(&dora, Method::DELETE, &room, "/access-requests", json!({})).await?;
+        assert_eq!(again.status, StatusCode::NOT_FOUND);
+    }
+    asked(body).await?.ok()?;
+    alice.give_role(&room, &dora.user, "editor").await?;
+    dora.accept_invitation(&room).await?;
+    until_role(&dora, &room, "editor").await?;
+    pending(0).await?;
+    // The same on one server.
+    let eve = world.user(0, "eve").await?;
+    ask(&eve, Method::POST, &room, "/access-requests", json!({}))
+        .await?
+        .ok()?;
+    assert_eq!(eve.get(path).await?["requests"][0]["docId"], json!(room));
+    let of_eve = format!("/members/{}", segment(&eve.user));
+    ask(&alice, Method::DELETE, &room, &of_eve, json!({})).await?.ok()?;
+    assert_eq!(eve.get(path).await?, json!({"requests": []}));
+    Ok(())
+}
+
+#[tokio::test]
+async fn members_of_a_space_join_and_others_ask() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let dora = world.user(1, "dora").await?;
+    let via = alice.user.split_once(':').context("no server")?.1;
+    let space = alice
+        .create_room(json!({"creation_content": {"type": "m.space"}, "preset": "public_chat"}))
+        .await?;
+    let room = alice.create_document("Of the team").await?;
+    let access = json!({"access": "space_or_request", "space": space, "role": "editor"});
+    let set = ask(&alice, Method::PUT, &room, "/access", access.clone()).await?.ok()?;
+    assert_eq!(set, access);
+    bob.join(&space, Some(via)).await?;
+    bob.join(&room, Some(via)).await?;
+    assert_eq!(role_of(&bob, &room).await?, "editor");
+    assert_eq!(read(&bob, &room, "/access").await?, access);
+    assert!(dora.join(&room, Some(via)).await.is_err());
+    let body = json!({"via": [via]});
+    ask(&dora, Method::POST, &room, "/access-requests", body).await?.ok()?;
+    let asks = || async {
+        let list = read(&alice, &room, "/access-requests").await?;
+        Ok((list["requests"][0]["userId"] == dora.user.as_str()).then_some(()))
+    };
+    alice.until("the request", asks).await?;
+    alice.give_role(&room, &dora.user, "commenter").await?;
+    dora.accept_invitation(&room).await?;
+    until_role(&dora, &room, "commenter").await
+}
+
+#[tokio::test]
+async fn a_folder_lists_its_documents_on_both_servers_and_is_one_grant() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let via = alice.user.split_once(':').context("no server")?.1;
+    let made = alice.post("/_weft/client/v1/folders", json!({"title": "Team"})).await?;
+    let folder = made["folderId"].as_str().context("no folder")?;
+    let (plan, loose) = (
+        alice.create_document("Plan").await?,
+        alice.create_document("Loose").await?,
+    );
+    let moved = format!("/folders/{}", segment(folder));
+    ask(&alice, Method::PUT, &plan, &moved, json!({})).await?.ok()?;
+    let of_team = json!({"access": "space", "space": folder, "role": "editor"});
+    ask(&alice, Method::PUT, &plan, "/access", of_team).await?.ok()?;
+    let listed = async |client: &Client| -> Result<Vec<String>> {
+        let list = client
+            .get(&format!("/_weft/client/v1/documents?folder={}", segment(folder)))
+            .await?;
+        let documents = list["documents"].as_array().context("no list")?;
+        Ok(documents
+            .iter()
+            .filter_map(|document| document["docId"].as_str().map(str::to_owned))
+            .collect())
+    };
+    assert_eq!(listed(&alice).await?, [plan.clone()]);
+    let folders = alice.get("/_weft/client/v1/folders").await?;
+    assert_eq!(folders, json!({"folders": [{"folderId": folder, "title": "Team"}]}));
+    // One grant: an invitation to the folder.
+    let path = format!("/_weft/client/v1/documents?folder={}", segment(folder));
+    assert_eq!(
+        bob.request(Method::GET, &path, None).await?.status,
+        StatusCode::NOT_FOUND
+    );
+    alice
+        .post(&Client::in_room(folder, "invite"), json!({"user_id": bob.user}))
+        .await?;
+    bob.accept_invitation(folder).await?;
+    assert!(listed(&bob).await?.is_empty());
+    bob.join(&plan, Some(via)).await?;
+    assert_eq!(role_of(&bob, &plan).await?, "editor");
+    assert_eq!(listed(&bob).await?, [plan.clone()]);
+    // Who may not change the folder moves nothing into it or out of it.
+    let refused = ask(&bob, Method::DELETE, &plan, &moved, json!({})).await?;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    ask(&alice, Method::PUT, &loose, &moved, json!({})).await?.ok()?;
+    ask(&alice, Method::DELETE, &plan, &moved, json!({})).await?.ok()?;
+    assert_eq!(listed(&alice).await?, [loose]);
+    let is_empty = || async { Ok(listed(&bob).await?.is_empty().then_some(())) };
+    bob.until("an empty folder", is_empty).await
 }
 
 async fn until_member(client: &Client, room: &str, user: &str) -> Result<()> {

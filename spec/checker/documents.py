@@ -33,6 +33,7 @@ class Document:
         self.powers, self.members, self.inviters = {}, {creator: "join"}, {}
         self.text, self.owners, self.version, self.modified = Update({}, {}), {}, 0, 0
         self.named, self.binned, self.template, self.links = [], None, False, {}
+        self.guests = {}
 
     def power(self, user):
         if user == self.creator and not altered("documents: the creator has the power of an owner"):
@@ -369,6 +370,10 @@ class Server:
             {"userId": user, "displayName": user[1:].split(":")[0].upper(), "role": document.role(user), "membership": state}
             for user, state in document.members.items()
         ]
+        for member in shown:
+            if member["userId"] in document.guests:
+                member["displayName"] = document.guests[member["userId"]]
+                member |= {} if altered("links: guests have no mark") else {"guest": True}
         if altered("documents: invited users are not listed"):
             shown = [member for member in shown if member["membership"] == "join"]
         by_id = sorted(shown, key=lambda member: member["userId"], reverse=altered("documents: ids descending"))
@@ -472,6 +477,9 @@ class Server:
 
     def request(self, step):
         user = f"@{step['by']}:alpha.example" if step.get("by") else None
+        guest = re.fullmatch("POST /links/([^/]*)/guest", step["request"])
+        if guest:
+            return sharing.guest(self, guest[1], self.body(step), step["answer"])
         if user is None:
             missing = "token" not in step or altered("documents: an invalid token is missing")
             raise Refused(401, "M_MISSING_TOKEN" if missing else "M_UNKNOWN_TOKEN")

@@ -126,6 +126,7 @@ impl Accounts {
             admin: account.admin,
             deactivated: false,
             created_at: self.now_ms(),
+            guest_until: None,
         };
         let name = account.display_name.unwrap_or_else(|| user.localpart().to_owned());
         let profile = ProfileRow([("displayname".to_owned(), name.into())].into_iter().collect());

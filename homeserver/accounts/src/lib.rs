@@ -18,6 +18,7 @@ mod account;
 mod account_data;
 mod devices;
 mod filters;
+mod guests;
 mod link_password;
 mod login;
 mod login_limiter;

@@ -23,7 +23,9 @@ const FAILURES_PER_USER: u64 = 300;
 const FAILURES_PER_NETWORK: u64 = 100;
 /// Failures with the password of one share link from all sources, which only those who have its secret can cause.
 const FAILURES_PER_LINK: u64 = 300;
-/// One failure expires per this time.
+/// Guests that come from one network: a class at the beginning of a lesson.
+const GUESTS_PER_NETWORK: u64 = 30;
+/// One failure, or one guest, expires per this time.
 const FAILURE_EXPIRY_MS: u64 = 30_000;
 /// A network is known for this long after a login from it.
 const KNOWN_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
@@ -63,6 +65,7 @@ enum Key {
     User(OwnedUserId),
     Network(Network),
     Link(String),
+    Guests(Option<Network>),
 }
 
 impl Key {
@@ -72,6 +75,7 @@ impl Key {
             Self::User(_) => FAILURES_PER_USER,
             Self::Network(_) => FAILURES_PER_NETWORK,
             Self::Link(_) => FAILURES_PER_LINK,
+            Self::Guests(_) => GUESTS_PER_NETWORK,
         }
     }
 }
@@ -98,6 +102,24 @@ struct Rows {
     clear_at_ms: Swept<Key>,
     /// For each user and network the time until which the network is known.
     known_until_ms: Swept<(OwnedUserId, Network)>,
+}
+
+impl Rows {
+    /// Adds one to each key, or to none if one of them is at its limit; then returns the time to wait.
+    fn count(&mut self, keys: &[Key], now_ms: u64) -> Result<(), Duration> {
+        let waits = keys
+            .iter()
+            .filter_map(|key| wait_ms(self.clear_at_ms.get(key)?, key.limit(), now_ms));
+        if let Some(wait) = waits.max() {
+            return Err(Duration::from_millis(wait));
+        }
+        for key in keys {
+            let clear_at = self.clear_at_ms.get(key).unwrap_or_default().max(now_ms);
+            let clear_at = clear_at.saturating_add(FAILURE_EXPIRY_MS);
+            self.clear_at_ms.insert(key.clone(), clear_at, now_ms);
+        }
+        Ok(())
+    }
 }
 
 impl LoginLimiter {
@@ -130,23 +152,21 @@ impl LoginLimiter {
         if let Subject::Link(link) = &subject {
             keys.push(Key::Link(link.clone()));
         }
-        let waits = keys
-            .iter()
-            .filter_map(|key| wait_ms(rows.clear_at_ms.get(key)?, key.limit(), now_ms));
-        if let Some(wait) = waits.max() {
-            return Err(Duration::from_millis(wait));
-        }
-        for key in &keys {
-            let clear_at = rows.clear_at_ms.get(key).unwrap_or_default().max(now_ms);
-            let clear_at = clear_at.saturating_add(FAILURE_EXPIRY_MS);
-            rows.clear_at_ms.insert(key.clone(), clear_at, now_ms);
-        }
+        rows.count(&keys, now_ms)?;
         Ok(Attempt {
             known,
             subject,
             source,
             keys,
         })
+    }
+
+    /// Counts a guest that comes from this network.
+    ///
+    /// # Errors
+    /// Returns the time to wait if there were too many; this one is then not counted.
+    pub(crate) fn count_guest(&self, network: Option<Network>, now_ms: u64) -> Result<(), Duration> {
+        self.lock().count(&[Key::Guests(network)], now_ms)
     }
 
     /// Reports that the proof was right: the source becomes known and its failures are cleared.
@@ -391,6 +411,21 @@ mod tests {
             guess(&login_limiter, &link("another"), &user(0), true),
             FAILURES_PER_SOURCE
         );
+    }
+
+    #[test]
+    fn guests_of_one_network_do_not_keep_those_of_another_away() {
+        let login_limiter = LoginLimiter::default();
+        let (one, other) = (Network::of([192, 0, 2, 1].into()), Network::of([192, 0, 2, 2].into()));
+        for _ in 0..GUESTS_PER_NETWORK {
+            login_limiter.count_guest(Some(one), NOW).unwrap();
+        }
+        assert_eq!(
+            login_limiter.count_guest(Some(one), NOW),
+            Err(Duration::from_millis(FAILURE_EXPIRY_MS))
+        );
+        login_limiter.count_guest(Some(one), NOW + FAILURE_EXPIRY_MS).unwrap();
+        login_limiter.count_guest(Some(other), NOW).unwrap();
     }
 
     #[test]

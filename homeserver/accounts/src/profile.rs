@@ -6,6 +6,7 @@ use weft_store::{
     Batch, CommitError,
     tables::accounts::{PROFILES, ProfileRow},
 };
+use weft_wire::document::GUEST_FIELD;
 use weft_wire::limits::{MAX_AVATAR_URL_BYTES, MAX_DISPLAY_NAME_BYTES};
 
 use crate::{ATTEMPTS, Accounts, AccountsUnavailable};
@@ -32,6 +33,9 @@ pub enum ProfileError {
     /// `displayname` and `avatar_url` must be strings.
     #[error("{0} must be a string")]
     NotText(String),
+    /// A guest's name is empty or has characters that are not shown.
+    #[error("the name of a guest must be one line of text")]
+    NotOneLine,
     /// The store failed.
     #[error(transparent)]
     Unavailable(#[from] AccountsUnavailable),
@@ -49,13 +53,13 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// `displayname` and `avatar_url` for the content of a member event.
+    /// `displayname`, `avatar_url` and the mark of a guest for the content of a member event.
     #[must_use]
     pub fn for_member_event(&self) -> Map<String, Value> {
         let named = self
             .fields
             .iter()
-            .filter(|(name, _)| matches!(name.as_str(), "displayname" | "avatar_url"));
+            .filter(|(name, _)| matches!(name.as_str(), "displayname" | "avatar_url" | GUEST_FIELD));
         named.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }

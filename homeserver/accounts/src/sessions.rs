@@ -31,6 +31,8 @@ pub struct Session {
     /// Expiry of the token, in milliseconds since 1970. `None`: at logout. Long-lived connections must end, or receive a
     /// newer token, at this time.
     pub expires_at_ms: Option<u64>,
+    /// The user is a guest.
+    pub guest: bool,
     /// Identifies the login: equal before and after a refresh, different after the next login on the same device.
     sign_in: u64,
 }
@@ -102,7 +104,9 @@ pub(crate) struct NewTokens {
     access: Token,
     refresh: Option<Token>,
     expires_at: Option<u64>,
+    lifetime: Option<Duration>,
     sign_in: u64,
+    guest: bool,
     /// The user's lane.
     lane: Lane,
 }
@@ -115,8 +119,21 @@ impl NewTokens {
             access: Token::random("wft", lanes, lane),
             refresh: refreshable.then(|| Token::random("wfr", lanes, lane)),
             expires_at: refreshable.then(|| now_ms.saturating_add(lifetime)),
+            lifetime: refreshable.then_some(ACCESS_TOKEN_LIFETIME),
             sign_in,
+            guest: false,
             lane,
+        }
+    }
+
+    /// For a guest: the session ends at this time and can't be refreshed.
+    fn of_guest(self, until: u64, now_ms: u64) -> Self {
+        Self {
+            refresh: None,
+            expires_at: Some(until),
+            lifetime: Some(Duration::from_millis(until.saturating_sub(now_ms))),
+            guest: true,
+            ..self
         }
     }
 
@@ -134,6 +151,7 @@ impl NewTokens {
             expires_at: self.expires_at,
             fresh,
             sign_in: self.sign_in,
+            guest: self.guest,
         };
         batch.put(&ACCESS_TOKENS, &(self.lane, self.access.hash()), &access);
         if let Some(refresh) = &self.refresh {
@@ -150,7 +168,7 @@ impl NewTokens {
             user_id: user.to_owned(),
             device_id: device.to_owned(),
             access_token: self.access.into_string(),
-            expires_in: self.expires_at.map(|_| ACCESS_TOKEN_LIFETIME),
+            expires_in: self.lifetime,
             refresh_token: self.refresh.map(Token::into_string),
         }
     }
@@ -181,6 +199,7 @@ fn session(token_hash: String, row: AccessTokenRow) -> Session {
         device_id: row.device,
         token_hash,
         expires_at_ms: row.expires_at,
+        guest: row.guest,
         sign_in: row.sign_in,
     }
 }
@@ -232,6 +251,10 @@ impl Accounts {
                 new_sign_in(),
                 self.now_ms(),
             );
+            let tokens = match account.guest_until {
+                Some(until) => tokens.of_guest(until, self.now_ms()),
+                None => tokens,
+            };
             let row = DeviceRow {
                 display_name: before
                     .and_then(|before| before.display_name)

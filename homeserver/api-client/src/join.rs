@@ -23,6 +23,7 @@ use weft_http::{
 use weft_room::Rooms;
 use weft_room_api::NewEvent;
 use weft_room_read::Reader;
+use weft_wire::limits::MAX_VIA;
 
 use super::{Ports, remote::Remote};
 
@@ -32,9 +33,6 @@ pub(super) fn routes() -> Router<Ports> {
         .endpoint::<join_room_by_id_or_alias::v3::Request, _, _>(join_by_id_or_alias)
         .endpoint::<knock_room::v3::Request, _, _>(knock)
 }
-
-/// Maximum number of servers that are tried for a join.
-const MAX_VIA: usize = 10;
 
 /// POST /_matrix/client/v3/rooms/{roomId}/join
 async fn join_by_id(

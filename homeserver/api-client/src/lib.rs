@@ -30,6 +30,7 @@ mod members;
 mod membership_check;
 mod messages;
 mod moderation;
+mod notifications;
 pub mod operator;
 mod password;
 mod presence;
@@ -179,6 +180,7 @@ fn people() -> Router<Ports> {
         .merge(filters::routes())
         .merge(keys::routes())
         .merge(push_rules::routes())
+        .merge(notifications::routes())
         .merge(presence::routes())
         .merge(media::routes())
 }

@@ -39,7 +39,9 @@ async fn register(
     Ruma(request): Ruma<v3::Request>,
 ) -> ApiResult<Json<Value>> {
     if request.kind != RegistrationKind::User {
-        return Err(ApiError::forbidden("Guest accounts are not supported."));
+        return Err(ApiError::forbidden(
+            "Guests come by a share link: POST /_weft/client/v1/links/{secret}/guest.",
+        ));
     }
     let flow = flow(&settings.registration)?;
     // The name is checked first, so that nobody completes the stages for a name that is not available.

@@ -46,7 +46,7 @@ pub(super) fn session_body(session: NewSession) -> Value {
 
 /// GET /_matrix/client/v3/account/whoami
 async fn who_am_i(caller: Authenticated) -> Json<Value> {
-    Json(json!({"user_id": caller.user_id, "device_id": caller.device_id, "is_guest": false}))
+    Json(json!({"user_id": caller.user_id, "device_id": caller.device_id, "is_guest": caller.guest}))
 }
 
 /// POST /_matrix/client/v3/refresh

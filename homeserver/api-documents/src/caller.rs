@@ -92,7 +92,8 @@ pub(super) async fn open_room(ports: &DocumentPorts, room: &RoomId, user: &UserI
     })
 }
 
-async fn room_of(ports: &DocumentPorts, id: &str) -> ApiResult<OwnedRoomId> {
+/// The room of an id, or of an alias of this server.
+pub(super) async fn room_of(ports: &DocumentPorts, id: &str) -> ApiResult<OwnedRoomId> {
     if let Ok(room) = RoomId::parse(id) {
         return Ok(room);
     }

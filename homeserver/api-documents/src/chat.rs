@@ -18,6 +18,7 @@ use weft_wire::rest::{MessageSent, SendMessage};
 use super::{
     DocumentPorts,
     caller::{Named, joined},
+    comments,
     request::{JsonBody, idempotency_key, with_idempotency_key},
 };
 
@@ -41,12 +42,13 @@ async fn send(
     if request.message.is_empty() {
         return Err(ApiError::invalid_param("A message must not be empty."));
     }
+    let content = content(&request)?;
     let room = joined(&ports, &named, &session.user_id).await?;
     let event = NewEvent {
         sender: session.user_id.clone(),
         kind: "m.room.message".to_owned(),
         state_key: None,
-        content: content(&request),
+        content,
         redacts: None,
         txn: key.map(|key| (session.device_id.clone(), key)),
         timestamp: None,
@@ -57,14 +59,17 @@ async fn send(
     Ok((StatusCode::CREATED, Json(MessageSent { message_id, timestamp })))
 }
 
-fn content(request: &SendMessage) -> Map<String, Value> {
-    let mut content = Map::new();
+fn content(request: &SendMessage) -> ApiResult<Map<String, Value>> {
+    let mut content = match &request.mentions {
+        Some(mentions) => comments::message(&request.message, mentions)?,
+        None => Map::new(),
+    };
     content.insert("msgtype".to_owned(), json!("m.text"));
     content.insert("body".to_owned(), json!(request.message));
     if let Some(event) = &request.reply_to {
         content.insert("m.relates_to".to_owned(), json!({"m.in_reply_to": {"event_id": event}}));
     }
-    content
+    Ok(content)
 }
 
 /// The transaction id for the header `Idempotency-Key`. The prefix separates it from transaction ids of Matrix requests.

@@ -185,7 +185,7 @@ async fn create(
 }
 
 /// The content of a text message that mentions users.
-fn message(body: &str, mentions: &[OwnedUserId]) -> ApiResult<Map<String, Value>> {
+pub(super) fn message(body: &str, mentions: &[OwnedUserId]) -> ApiResult<Map<String, Value>> {
     if body.is_empty() {
         return Err(ApiError::invalid_param("A comment must not be empty."));
     }

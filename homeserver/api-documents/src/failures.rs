@@ -54,6 +54,12 @@ pub(super) fn inadmissible_suggestion(reason: &dyn std::fmt::Display) -> ApiErro
     ApiError::new(StatusCode::BAD_REQUEST, errcode::UPDATE_REFUSED, message)
 }
 
+/// The server, the link or the document lets no guests in.
+pub(super) fn no_guests(what: &str) -> ApiError {
+    let message = format!("{what} does not let guests in. Log in.");
+    ApiError::new(StatusCode::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN", message)
+}
+
 /// The link has a password, and the caller gave none or a wrong one.
 pub(super) fn link_password() -> ApiError {
     let message = "This link needs its password, which is missing or wrong.";

@@ -1,9 +1,6 @@
-//! `/documents/{id}/access` and `/documents/{id}/access-requests`: who may join a document without an invitation, with which
-//! role, and who asks to.
+//! `/documents/{id}/access`: who may join a document without an invitation, and with which role.
 //!
 //! Must not give a role to members who are in the document already.
-
-use std::cmp::Reverse;
 
 use axum::{Json, extract::State};
 use ruma::{
@@ -21,7 +18,7 @@ use weft_http::{
 use weft_room_api::RoomError;
 use weft_wire::{
     Role,
-    rest::{Access, AccessRequest, AccessRequests, DocumentAccess},
+    rest::{Access, DocumentAccess},
 };
 
 use super::{
@@ -30,9 +27,11 @@ use super::{
     failures::may_not,
     lock::{MAX_ATTEMPTS, condition, state_event},
     request::JsonBody,
-    roles, summary,
+    roles,
 };
 
+/// The type of a room that is a space.
+pub(super) const SPACE: &str = "m.space";
 const JOIN_RULES: &str = "m.room.join_rules";
 const HISTORY_VISIBILITY: &str = "m.room.history_visibility";
 const POWER_LEVELS: &str = "m.room.power_levels";
@@ -49,12 +48,6 @@ pub(super) fn routes() -> Routes<DocumentPorts> {
             set,
             Operation::new("setAccess", "Sets who may join without an invitation")
                 .refuses(403, "Below manager; for some changes below owner."),
-        )
-        .get(
-            "/_weft/client/v1/documents/{id}/access-requests",
-            requests,
-            Operation::new("listAccessRequests", "Users who ask for access, the newest first")
-                .refuses(403, "Below manager."),
         )
 }
 
@@ -78,7 +71,8 @@ fn shown(state: &StateView) -> DocumentAccess {
     let (access, space) = match state.join_rule() {
         JoinRuleKind::Public => (Access::Public, None),
         JoinRuleKind::Knock => (Access::Request, None),
-        JoinRuleKind::Restricted | JoinRuleKind::KnockRestricted => (Access::Space, space),
+        JoinRuleKind::Restricted => (Access::Space, space),
+        JoinRuleKind::KnockRestricted => (Access::SpaceOrRequest, space),
         _ => (Access::Private, None),
     };
     DocumentAccess {
@@ -96,8 +90,14 @@ async fn set(
     JsonBody(wanted): JsonBody<DocumentAccess>,
 ) -> ApiResult<Json<DocumentAccess>> {
     let user = &session.user_id;
-    let Open { room, .. } = open(&ports, &named, user).await?;
+    let Open { room, state } = open(&ports, &named, user).await?;
     check(&ports, user, &wanted).await?;
+    let supported = state.version().rules().authorization.knock_restricted_join_rule;
+    if wanted.access == Access::SpaceOrRequest && !supported {
+        return Err(ApiError::invalid_param(
+            "The access \"space_or_request\" needs room version 10.",
+        ));
+    }
     // In each step no more people get in, or get more, than before it and after the last one.
     for _ in 0..MAX_ATTEMPTS {
         let state = open_room(&ports, &room, user).await?.state;
@@ -124,14 +124,15 @@ async fn set(
 }
 
 async fn check(ports: &DocumentPorts, user: &UserId, wanted: &DocumentAccess) -> ApiResult<()> {
-    if (wanted.access == Access::Space) != wanted.space.is_some() {
+    let by_space = matches!(wanted.access, Access::Space | Access::SpaceOrRequest);
+    if by_space != wanted.space.is_some() {
         return Err(ApiError::invalid_param(
-            "A space is needed for the access \"space\", and only for it.",
+            "A space is needed for the access \"space\" or \"space_or_request\", and only for these.",
         ));
     }
     let highest = match wanted.access {
         Access::Public => Role::Commenter,
-        Access::Space => Role::Editor,
+        Access::Space | Access::SpaceOrRequest => Role::Editor,
         Access::Private | Access::Request => Role::Viewer,
     };
     if wanted.role > highest {
@@ -147,10 +148,11 @@ async fn check(ports: &DocumentPorts, user: &UserId, wanted: &DocumentAccess) ->
     Ok(())
 }
 
-async fn is_space(ports: &DocumentPorts, room: &RoomId) -> ApiResult<bool> {
+/// Whether a room that this server has is a space.
+pub(super) async fn is_space(ports: &DocumentPorts, room: &RoomId) -> ApiResult<bool> {
     let create = ports.rooms.reader().state_event(room, "m.room.create", "").await?;
     let content: Value = create.and_then(|create| create.content_as().ok()).unwrap_or_default();
-    Ok(content.get("type").and_then(Value::as_str) == Some("m.space"))
+    Ok(content.get("type").and_then(Value::as_str) == Some(SPACE))
 }
 
 /// The next event on the way to the wanted access; `None` if there is nothing left to do.
@@ -190,6 +192,7 @@ fn join_rules(wanted: &DocumentAccess) -> Map<String, Value> {
         Access::Private => "invite",
         Access::Request => "knock",
         Access::Space => "restricted",
+        Access::SpaceOrRequest => "knock_restricted",
         Access::Public => "public",
     };
     let mut content = Map::from_iter([("join_rule".to_owned(), json!(rule))]);
@@ -198,30 +201,4 @@ fn join_rules(wanted: &DocumentAccess) -> Map<String, Value> {
         content.insert("allow".to_owned(), allow);
     }
     content
-}
-
-/// Users who knocked; for those who may invite.
-async fn requests(
-    State(ports): State<DocumentPorts>,
-    Authenticated(session): Authenticated,
-    named: Named,
-) -> ApiResult<Json<AccessRequests>> {
-    let Open { state, .. } = open(&ports, &named, &session.user_id).await?;
-    if !state.can_invite(&session.user_id) {
-        return Err(may_not("see who asks for access"));
-    }
-    let mut requests: Vec<AccessRequest> = state
-        .of_type("m.room.member")
-        .filter_map(|pdu| {
-            let user_id = UserId::parse(pdu.state_key()?).ok()?;
-            (state.membership(&user_id) == MembershipState::Knock).then(|| AccessRequest {
-                display_name: summary::field(Some(pdu), "displayname"),
-                reason: summary::field(Some(pdu), "reason"),
-                at: pdu.origin_server_ts().get().into(),
-                user_id,
-            })
-        })
-        .collect();
-    requests.sort_by(|one, other| (Reverse(one.at), &one.user_id).cmp(&(Reverse(other.at), &other.user_id)));
-    Ok(Json(AccessRequests { requests }))
 }

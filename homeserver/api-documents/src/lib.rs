@@ -5,6 +5,7 @@
 
 mod acceptance;
 mod access;
+mod access_requests;
 mod approvals;
 mod attribution;
 mod audit;
@@ -22,6 +23,8 @@ mod edit;
 mod exchange;
 mod export;
 mod failures;
+mod folders;
+mod guests;
 mod history;
 mod import;
 mod joining;
@@ -65,9 +68,11 @@ use weft_render::{Office, Renderer};
 use weft_room::Rooms;
 
 pub use access::{AccessLog, NoAccessLog, Read};
+pub use access_requests::{NoOtherServers, RemoteRequests};
 pub use audit::{AuditPorts, KnownKeys};
 pub use content::ContentReads;
 pub use edit::Writers;
+pub use guests::{Guests, GuestsStay};
 pub use search::SearchPorts;
 
 /// Invites users, of this server or of another one; another server has to sign the invitation of its user first.
@@ -116,6 +121,10 @@ pub struct DocumentPorts {
     pub search: SearchPorts,
     /// Where reads are recorded.
     pub access: Arc<dyn AccessLog>,
+    /// Users who come by share links without an account.
+    pub guests: Guests,
+    /// Requests for access to documents of other servers.
+    pub requests: Arc<dyn RemoteRequests>,
 }
 
 impl FromRef<DocumentPorts> for Accounts {
@@ -156,9 +165,12 @@ fn routes() -> Routes<DocumentPorts> {
         .merge(approvals::routes())
         .merge(ownership::routes())
         .merge(joining::routes())
+        .merge(access_requests::routes())
         .merge(servers::routes())
         .merge(suggestions::routes())
         .merge(links::routes())
+        .merge(guests::routes())
+        .merge(folders::routes())
         .merge(search::routes())
 }
 

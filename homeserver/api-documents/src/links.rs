@@ -30,7 +30,7 @@ use weft_wire::{
 use super::{
     DocumentPorts,
     caller::{Named, Open, open, open_room},
-    failures::{link_password, may_not},
+    failures::{link_password, may_not, no_guests},
     lock::{MAX_ATTEMPTS, state_event},
     request::{JsonBody, OptionalJsonBody},
     roles,
@@ -70,9 +70,9 @@ pub(super) fn routes() -> Routes<DocumentPorts> {
 }
 
 /// The secret of a link: random, and the room in which its row is.
-struct Secret {
+pub(super) struct Secret {
     random: String,
-    room: OwnedRoomId,
+    pub(super) room: OwnedRoomId,
 }
 
 impl Secret {
@@ -85,7 +85,7 @@ impl Secret {
         }
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (random, room) = text.split_once('.')?;
         Some(Self {
             random: random.to_owned(),
@@ -98,7 +98,7 @@ impl Secret {
     }
 
     /// The id of the link, which does not give the secret away.
-    fn id(&self) -> String {
+    pub(super) fn id(&self) -> String {
         URL_SAFE_NO_PAD.encode(Sha256::digest(self.random.as_bytes()))
     }
 }
@@ -128,6 +128,9 @@ async fn make(
         }
         None => None,
     };
+    if request.guests && !ports.guests.are_allowed() {
+        return Err(no_guests("This server"));
+    }
     let (secret, row) = (
         Secret::new(&room),
         LinkRow {
@@ -138,6 +141,7 @@ async fn make(
             max_uses: request.max_uses,
             uses: 0,
             password,
+            guests: request.guests,
         },
     );
     if !ports.rooms.add_link(&room, &secret.id(), &row).await? {
@@ -152,7 +156,7 @@ async fn make(
     Ok((StatusCode::CREATED, Json(made)))
 }
 
-/// The links that are open, without their secrets; for those who may invite.
+/// The links that are open or have guests, without their secrets; for those who may invite.
 async fn list(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
@@ -160,7 +164,7 @@ async fn list(
 ) -> ApiResult<Json<ShareLinks>> {
     let room = managed(&ports, &named, &session.user_id).await?;
     let (links, now) = (ports.rooms.reader().links(&room).await?, ports.rooms.now());
-    let open = links.into_iter().filter(|(_, row)| row.is_open(now));
+    let open = links.into_iter().filter(|(_, row)| row.is_kept(now));
     let mut links: Vec<ShareLink> = open.map(|(id, row)| shown(id, row)).collect();
     links.sort_by(|one, other| (one.created_at, &one.link_id).cmp(&(other.created_at, &other.link_id)));
     Ok(Json(ShareLinks { links }))
@@ -176,6 +180,7 @@ async fn revoke(
     if !ports.rooms.delete_link(&room, &link).await? {
         return Err(ApiError::not_found("No such link."));
     }
+    ports.guests.end_with_link(&room, &link).await?;
     Ok(Json(Done {}))
 }
 
@@ -197,6 +202,7 @@ fn shown(link_id: String, row: LinkRow) -> ShareLink {
         max_uses: row.max_uses,
         uses: row.uses,
         has_password: row.password.is_some(),
+        guests: row.guests,
     }
 }
 
@@ -218,22 +224,30 @@ async fn follow(
     let secret = Secret::parse(&secret).ok_or_else(no_link)?;
     let (room, id, user) = (secret.room.clone(), secret.id(), session.user_id);
     let follower = Follower::User(user.clone(), address.network());
-    opened(&ports, (&room, &id), request.password.as_deref(), &follower).await?;
+    let link = open_link(&ports, &room, &id).await?;
+    check_password(&ports, (&id, &link), request.password.as_deref(), &follower).await?;
     let lock = ports.membership.lock(&user, &user, &room).await?;
-    lock.run(async move { admit(&ports, &room, &id, &user).await }).await
+    lock.run(async move {
+        admit(&ports, &room, (&id, &link), (&user, false)).await?;
+        Ok(Json(FollowedLink { doc_id: room }))
+    })
+    .await
 }
 
-/// The row of a link that is open, for those who have its password. Before anything is locked or counted: most wrong links
-/// are simply wrong.
-async fn opened(
+/// A link that is open. Before anything is locked or counted: most wrong links are simply wrong.
+pub(super) async fn open_link(ports: &DocumentPorts, room: &RoomId, id: &str) -> ApiResult<LinkRow> {
+    let row = ports.rooms.reader().link(room, id).await?;
+    row.filter(|row| row.is_open(ports.rooms.now())).ok_or_else(no_link)
+}
+
+/// Checks the password of a link that has one.
+pub(super) async fn check_password(
     ports: &DocumentPorts,
-    (room, id): (&RoomId, &str),
+    (id, link): (&str, &LinkRow),
     password: Option<&str>,
     follower: &Follower,
-) -> ApiResult<LinkRow> {
-    let row = ports.rooms.reader().link(room, id).await?;
-    let row = row.filter(|row| row.is_open(ports.rooms.now())).ok_or_else(no_link)?;
-    if let Some(stored) = &row.password {
+) -> ApiResult<()> {
+    if let Some(stored) = &link.password {
         let password = password.ok_or_else(link_password)?;
         let proof = ports.accounts.prove_link_password((id, stored), password, follower);
         proof.await.map_err(|error| match error {
@@ -241,17 +255,21 @@ async fn opened(
             error => error.into(),
         })?;
     }
-    Ok(row)
+    Ok(())
 }
 
-fn no_link() -> ApiError {
+pub(super) fn no_link() -> ApiError {
     ApiError::not_found("This link is unknown, revoked, expired or used up.")
 }
 
-async fn admit(ports: &DocumentPorts, room: &RoomId, id: &str, user: &UserId) -> ApiResult<Json<FollowedLink>> {
-    let link = ports.rooms.reader().link(room, id).await?.ok_or_else(no_link)?;
+/// Makes a user a member with the role of a link. `counted`: this use is counted already.
+pub(super) async fn admit(
+    ports: &DocumentPorts,
+    room: &RoomId,
+    (id, link): (&str, &LinkRow),
+    (user, mut counted): (&UserId, bool),
+) -> ApiResult<()> {
     let (maker, role) = (&*link.maker, Role::from_power(link.power));
-    let mut counted = false;
     for _ in 0..MAX_ATTEMPTS {
         let state = open_room(ports, room, maker).await.map_err(|_| no_link())?.state;
         if !may_admit(&state, maker, role) {
@@ -268,9 +286,7 @@ async fn admit(ports: &DocumentPorts, room: &RoomId, id: &str, user: &UserId) ->
             _ => role != current,
         };
         if membership == MembershipState::Join && !gives_role {
-            return Ok(Json(FollowedLink {
-                doc_id: room.to_owned(),
-            }));
+            return Ok(());
         }
         if !counted {
             ports.rooms.use_link(room, id).await?.ok_or_else(no_link)?;
@@ -293,9 +309,7 @@ async fn admit(ports: &DocumentPorts, room: &RoomId, id: &str, user: &UserId) ->
             .rooms
             .send(room, state_event(user, "m.room.member", user.as_str(), join))
             .await?;
-        return Ok(Json(FollowedLink {
-            doc_id: room.to_owned(),
-        }));
+        return Ok(());
     }
     Err(ApiError::unavailable(
         "The roles of this document are being changed. Try again.",

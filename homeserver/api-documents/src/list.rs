@@ -17,7 +17,7 @@ use weft_room_read::{Reader, RoomMembership};
 use weft_wire::rest::{DocumentList, Invitation};
 
 use super::{
-    DocumentPorts,
+    DocumentPorts, folders,
     listing::{ListQuery, Page},
     summary, unread,
 };
@@ -51,7 +51,11 @@ async fn list(
             Ok(Vec::new())
         }
     };
-    let (documents, invites) = try_join(reader.documents_of(user), invites).await?;
+    let (mut documents, invites) = try_join(reader.documents_of(user), invites).await?;
+    if let Some(folder) = query.folder() {
+        let inside = folders::documents_in(&ports, folder, user).await?;
+        documents.retain(|document| inside.contains(&document.doc_id));
+    }
     let Page { mut documents, next } = query.page(documents, user)?;
     if query.with_unread() {
         unread::add(&ports, reader, user, &mut documents).await?;

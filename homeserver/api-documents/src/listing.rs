@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use ruma::{OwnedRoomId, UserId};
+use ruma::{OwnedRoomId, RoomId, UserId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use weft_http::errors::{ApiError, ApiResult};
@@ -41,6 +41,9 @@ pub(super) struct ListQuery {
     /// With the numbers of unread events.
     #[serde(default)]
     unread: bool,
+    /// Only documents in this folder.
+    #[schemars(with = "Option<weft_wire::schema::RoomId>")]
+    folder: Option<OwnedRoomId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -96,6 +99,11 @@ impl ListQuery {
     /// Whether the numbers of unread events are wanted.
     pub(super) const fn with_unread(&self) -> bool {
         self.unread
+    }
+
+    /// The folder whose documents are wanted.
+    pub(super) fn folder(&self) -> Option<&RoomId> {
+        self.folder.as_deref()
     }
 
     /// The number of documents on a page.

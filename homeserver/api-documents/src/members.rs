@@ -88,6 +88,7 @@ fn member(state: &StateView, pdu: &std::sync::Arc<Pdu>) -> Option<Member> {
     let role = Role::from_power(state.user_power(&user_id));
     Some(Member {
         display_name: summary::field(Some(pdu), "displayname"),
+        guest: summary::is_guest(pdu),
         user_id,
         role,
         membership,

@@ -62,6 +62,26 @@ pub(super) fn with_new_owner(
     Ok(content)
 }
 
+/// The content of `m.room.power_levels` without the entries of these users; `None` if there are none, or `giver` can't remove
+/// all of them.
+pub(super) fn without_users(state: &StateView, giver: &UserId, gone: &[OwnedUserId]) -> Option<Map<String, Value>> {
+    let mut content = levels(state).ok()?;
+    let users = users_of(&mut content).ok()?;
+    let named: Vec<&OwnedUserId> = gone.iter().filter(|user| users.contains_key(user.as_str())).collect();
+    let mine = state.user_power(giver);
+    let may = state.membership(giver) == MembershipState::Join
+        && state.can_send_state(giver, "m.room.power_levels")
+        && named.iter().all(|user| state.user_power(user) < mine);
+    if named.is_empty() || !may {
+        return None;
+    }
+    for user in named {
+        users.remove(user.as_str());
+    }
+    let_all_witness(&mut content);
+    Some(content)
+}
+
 /// The role of members to whom none was given.
 pub(super) fn default_role(state: &StateView) -> Role {
     let levels: Option<Value> = state

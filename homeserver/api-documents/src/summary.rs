@@ -5,12 +5,18 @@ use ruma::UserId;
 use serde::Deserialize;
 use serde_json::Value;
 use weft_dag::{Pdu, StateView};
-use weft_wire::event_types;
+use weft_wire::{document::GUEST_FIELD, event_types};
 
 /// One string field of a state event's content, if present and valid.
 pub(super) fn field(pdu: Option<&std::sync::Arc<Pdu>>, name: &str) -> Option<String> {
     let content: Value = pdu?.content_as().ok()?;
     content.get(name)?.as_str().map(str::to_owned)
+}
+
+/// Whether a membership is that of a guest.
+pub(super) fn is_guest(pdu: &Pdu) -> bool {
+    let content: Option<Value> = pdu.content_as().ok();
+    content.is_some_and(|content| content.get(GUEST_FIELD) == Some(&Value::Bool(true)))
 }
 
 /// The title; empty if none was set.

@@ -4,6 +4,7 @@
 
 mod changes;
 mod edus;
+mod guests;
 mod identity;
 mod inbound_handler;
 mod invitations;
@@ -17,6 +18,7 @@ mod remote;
 
 pub(crate) use changes::wake_sender;
 pub(crate) use edus::FederationEdus;
+pub(crate) use guests::{EndGuests, follow_guest_access};
 pub(crate) use identity::KeyRingIdentity;
 pub(crate) use inbound_handler::RoomInboundHandler;
 pub(crate) use invitations::RoomInvitations;

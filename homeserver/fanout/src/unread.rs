@@ -14,7 +14,7 @@ use ruma::power_levels::NotificationPowerLevels;
 use ruma::push::{Action, PushConditionPowerLevelsCtx, PushConditionRoomCtx, Ruleset};
 use ruma::room_version_rules::RoomPowerLevelsRules;
 use ruma::serde::Raw;
-use ruma::{Int, OwnedRoomId, OwnedUserId, RoomId, UInt, UserId};
+use ruma::{Int, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UInt, UserId};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use weft_dag::{Pdu, StateView};
@@ -30,7 +30,7 @@ const RECEIPT_TYPES: [&str; 2] = ["m.read", "m.read.private"];
 /// Bytes of counted events that are kept in memory, of all users together. Without them, a room is counted again.
 const MAX_KEPT_BYTES: u64 = 16 * 1024 * 1024;
 /// An estimate of the memory of one event, and of a room without any.
-const BYTES_PER_EVENT: usize = 80;
+const BYTES_PER_EVENT: usize = 160;
 const BYTES_PER_ROOM: usize = 300;
 
 /// Events that a user has not read, at most [`MAX_UNREAD_EVENTS`] in a room.
@@ -45,7 +45,7 @@ pub struct Count {
 impl Count {
     fn add(&mut self, event: &UnreadEvent) {
         self.notifications = self.notifications.saturating_add(1);
-        self.highlights = self.highlights.saturating_add(event.is_highlight.into());
+        self.highlights = self.highlights.saturating_add(event.notification.is_highlight.into());
     }
 }
 
@@ -67,6 +67,17 @@ impl UnreadCounts {
             highlights: sum.highlights.saturating_add(count.highlights),
         })
     }
+}
+
+/// An unread event that notifies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notification {
+    /// The event.
+    pub event: OwnedEventId,
+    /// Its `origin_server_ts`.
+    pub at: u64,
+    /// It is highlighted: a mention.
+    pub is_highlight: bool,
 }
 
 /// Whose events are counted, and how.
@@ -100,7 +111,7 @@ struct UnreadEvent {
     order: i64,
     /// [`MAIN`] or the event id of the thread's root.
     thread: Arc<str>,
-    is_highlight: bool,
+    notification: Notification,
 }
 
 /// Up to which event a user has read, as stream orderings.
@@ -141,6 +152,38 @@ impl Unread {
         counting: &Counting<'_>,
         through: u64,
     ) -> Result<UnreadCounts, Unavailable> {
+        let mut counts = UnreadCounts::default();
+        for event in self.events(reader, room, counting, through).await? {
+            match &*event.thread {
+                MAIN => counts.main.add(&event),
+                thread => counts.threads.entry(thread.to_owned()).or_default().add(&event),
+            }
+        }
+        Ok(counts)
+    }
+
+    /// The same events, oldest first.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn notifications(
+        &self,
+        reader: &Reader,
+        room: &RoomId,
+        counting: &Counting<'_>,
+        through: u64,
+    ) -> Result<Vec<Notification>, Unavailable> {
+        let events = self.events(reader, room, counting, through).await?;
+        Ok(events.into_iter().map(|event| event.notification).collect())
+    }
+
+    async fn events(
+        &self,
+        reader: &Reader,
+        room: &RoomId,
+        counting: &Counting<'_>,
+        through: u64,
+    ) -> Result<Vec<UnreadEvent>, Unavailable> {
         let through = order_of(through);
         let key = (counting.user.to_owned(), room.to_owned());
         let kept = self.kept.get(&key);
@@ -159,15 +202,8 @@ impl Unread {
                 counted
             }
         };
-        let mut counts = UnreadCounts::default();
         let events = counted.events.iter().filter(|event| event.order <= through);
-        for event in events.filter(|event| !read.has(event)) {
-            match &*event.thread {
-                MAIN => counts.main.add(event),
-                thread => counts.threads.entry(thread.to_owned()).or_default().add(event),
-            }
-        }
-        Ok(counts)
+        Ok(events.filter(|event| !read.has(event)).cloned().collect())
     }
 }
 
@@ -260,7 +296,11 @@ impl RoomEvents<'_> {
                 counted.events.push(UnreadEvent {
                     order: *order,
                     thread,
-                    is_highlight: actions.iter().any(Action::is_highlight),
+                    notification: Notification {
+                        event: pdu.event_id().to_owned(),
+                        at: pdu.origin_server_ts().get().into(),
+                        is_highlight: actions.iter().any(Action::is_highlight),
+                    },
                 });
             }
         }

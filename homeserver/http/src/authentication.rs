@@ -10,6 +10,7 @@ use weft_accounts::{Accounts, AuthError, Session};
 
 use crate::{
     errors::{ApiError, ApiResult},
+    guests,
     ratelimit::{Noted, UserLimiter},
     traffic::Requester,
 };
@@ -52,11 +53,14 @@ where
 /// that need one check it themselves.
 ///
 /// # Errors
-/// 401 if there is no valid token, 429 if the account holds too much.
+/// 401 if there is no valid token, 403 if the user is a guest and the endpoint is not for guests, 429 if the account holds too much.
 pub async fn session(parts: &Parts, accounts: &Accounts) -> ApiResult<Session> {
     let token = token(&parts.headers, &parts.uri).ok_or_else(ApiError::missing_token)?;
     let session = accounts.authenticate(&token).await?;
     Requester::of(&parts.extensions).is_account(&session.user_id)?;
+    if session.guest {
+        guests::check(parts)?;
+    }
     Ok(session)
 }
 

@@ -9,6 +9,7 @@ pub mod conditional;
 pub mod cors;
 pub mod errors;
 pub mod files;
+mod guests;
 pub mod ignored;
 pub mod membership_lock;
 pub mod openapi;

@@ -48,5 +48,6 @@ pub use edit::OpenDocument;
 pub use history::ComingHistory;
 pub use indexes::build_indexes;
 pub use joining::Joining;
+pub use links::{AddedGuest, END_GUESTS};
 pub use out_of_band::{InvitationBounds, OutOfBandMembership};
 pub use rooms::{RoomConfig, Rooms};

@@ -9,6 +9,8 @@ use crate::{Role, event_types};
 pub const FORMAT: &str = "yjs-13/v1";
 /// The version of the editor schema that this release writes.
 pub const SCHEMA_VERSION: u32 = 1;
+/// The field of `m.room.member` and of profiles that marks a guest: `true`.
+pub const GUEST_FIELD: &str = "dev.weft.guest";
 
 /// The kind of content of a document; determines the name and type of its Yjs root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]

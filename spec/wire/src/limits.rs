@@ -530,6 +530,14 @@ pub const MAX_LINKS_PER_DOCUMENT: usize = 100;
 pub const LINK_LASTS_MS: u64 = 7 * 24 * 60 * 60 * 1_000;
 /// The same at most: a year.
 pub const MAX_LINK_LASTS_MS: u64 = 365 * 24 * 60 * 60 * 1_000;
+/// The reason of a request for access, bytes: a paragraph.
+pub const MAX_REQUEST_REASON_BYTES: usize = 1_024;
+/// Servers that are tried for one join or knock: each may use up the deadline of a request.
+pub const MAX_VIA: usize = 10;
+/// Guests of a share link at a time: more than a meeting has. Each is a member of the document.
+pub const MAX_GUESTS_PER_LINK: usize = 100;
+/// Guests of a server at a time. They are accounts that nobody registered; each costs a membership and a session.
+pub const MAX_GUESTS: usize = 1_000;
 /// The header `Idempotency-Key`, bytes: with its prefix it fits into a transaction id of 255 bytes.
 pub const MAX_IDEMPOTENCY_KEY_BYTES: usize = 200;
 /// How long the answer to an edit with an `Idempotency-Key` is kept at least, milliseconds: longer than a program repeats a

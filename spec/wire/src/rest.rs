@@ -4,6 +4,7 @@
 
 mod comments;
 mod errors;
+mod folders;
 mod history;
 mod links;
 mod lock;
@@ -13,15 +14,17 @@ mod suggestions;
 
 pub use comments::{Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage};
 pub use errors::{Done, ErrorBody};
+pub use folders::{Folder, FolderList, FolderMade, MakeFolder};
 pub use history::{
     ActiveDay, Activity, Attribution, Blame, BlamedRun, DocumentDiff, DocumentDiffRun, History, HistoryEdit,
     HistoryEntry, NameVersion, NamedVersion, RestoreVersion, RollBack, VersionRestored, WorkSession,
 };
-pub use links::{FollowLink, FollowedLink, LinkMade, MakeLink, ShareLink, ShareLinks};
+pub use links::{FollowLink, FollowedLink, GuestJoined, JoinAsGuest, LinkMade, MakeLink, ShareLink, ShareLinks};
 pub use lock::{Approval, ApprovalList, ApproveDocument, DocumentLock, Lock, LockDocument};
 pub use media::{MediaFile, MediaList, MediaUsage};
 pub use sharing::{
-    Access, AccessRequest, AccessRequests, DocumentAccess, DocumentServer, DocumentServers, TransferDocument,
+    Access, AccessRequest, AccessRequests, AskForAccess, AskedForAccess, DocumentAccess, DocumentServer,
+    DocumentServers, OwnAccessRequest, OwnAccessRequests, TransferDocument,
 };
 
 pub use suggestions::{Suggestion, SuggestionDecided, SuggestionList, SuggestionShown, SuggestionState};
@@ -268,6 +271,9 @@ pub struct Member {
     pub role: Role,
     /// Joined, invited or knocking.
     pub membership: MemberState,
+    /// A guest, who came by a share link without an account.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guest: bool,
 }
 
 /// `GET /documents/{id}/members`.
@@ -373,6 +379,11 @@ pub struct SendMessage {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::schema::EventId>")]
     pub reply_to: Option<OwnedEventId>,
+    /// Users who are notified, at most [`MAX_MENTIONS`](crate::limits::MAX_MENTIONS). Without it, clients and servers look for
+    /// names in the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<Vec<crate::schema::UserId>>")]
+    pub mentions: Option<Vec<OwnedUserId>>,
 }
 
 /// Answer to [`SendMessage`], 201.

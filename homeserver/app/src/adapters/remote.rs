@@ -17,6 +17,7 @@ use weft_federation::{
 };
 use weft_gateway::{
     client::Remote,
+    documents::RemoteRequests,
     errors::{ApiError, ApiResult},
     public_rooms::PublicRoomsQuery,
 };
@@ -242,6 +243,23 @@ impl Remote for RemoteRooms {
             }
         }
         Ok(answer)
+    }
+}
+
+#[async_trait]
+impl RemoteRequests for RemoteRooms {
+    async fn knock(
+        &self,
+        user: &UserId,
+        room: &RoomId,
+        via: &[OwnedServerName],
+        content: Map<String, Value>,
+    ) -> ApiResult<()> {
+        Remote::knock(self, user, room, via, content).await
+    }
+
+    async fn retract(&self, user: &UserId, room: &RoomId) -> ApiResult<()> {
+        Remote::leave(self, user, room, Map::new()).await
     }
 }
 

@@ -38,12 +38,15 @@ pub(crate) struct Registration {
     pub(crate) tokens: Vec<String>,
     /// The secret of the operator's registration scripts. `None`: they can't register accounts.
     pub(crate) shared_secret: Option<String>,
+    /// Share links may let users in who have no account.
+    pub(crate) guests: bool,
 }
 
 impl std::fmt::Debug for Registration {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Registration")
             .field("mode", &self.mode)
+            .field("guests", &self.guests)
             .finish_non_exhaustive()
     }
 }
@@ -79,6 +82,9 @@ pub(super) fn read(mut fields: Fields<'_>) -> Registration {
         .text("shared_secret")
         .map(|found| found.value)
         .filter(|secret| !secret.is_empty());
+    if let Some(found) = fields.truth("guests") {
+        registration.guests = found.value;
+    }
     fields.finish();
     registration
 }

@@ -47,6 +47,8 @@ mode = "closed"
 # tokens = ["..."]
 # If set, scripts that know the secret can register accounts, as with Synapse (/_synapse/admin/v1/register).
 shared_secret = ""
+# Whether share links may let in people without an account, as guests with a name, if the maker of the link wants it.
+guests = false
 
 [federation]
 # Certificate authorities (PEM files) that are trusted in addition to the system's.

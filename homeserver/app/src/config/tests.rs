@@ -33,6 +33,7 @@ fn absent_settings_have_defaults() {
     assert_eq!(config.data_dir, Path::new("/etc/weft/data"));
     assert_eq!(config.registration.mode, RegistrationMode::Closed);
     assert_eq!(config.registration.shared_secret, None);
+    assert!(!config.registration.guests);
     assert_eq!(config.documents.seal_idle.as_millis(), 2000);
     assert_eq!(config.documents.seal_max.as_millis(), 5000);
     assert_eq!(config.access_log, AccessLog::default());
@@ -149,6 +150,7 @@ fn the_written_file_contains_the_defaults() {
     let plain = parse_text(MINIMAL).unwrap();
     assert_eq!(written.data_dir, Path::new("/srv/a \"b\""));
     assert_eq!(written.registration.mode, plain.registration.mode);
+    assert_eq!(written.registration.guests, plain.registration.guests);
     assert_eq!(written.registration.shared_secret, plain.registration.shared_secret);
     assert_eq!(written.documents.seal_idle, plain.documents.seal_idle);
     assert_eq!(written.documents.seal_max, plain.documents.seal_max);

@@ -24,7 +24,9 @@ use weft_federation::outbox::{Sender, SenderConfig};
 use weft_federation::{Client, ClientConfig, KeyRing, RemoteEvents, RemoteKeys};
 use weft_gateway::client::operator::operator_router;
 use weft_gateway::client::{ClientPorts, ClientSettings, Registration};
-use weft_gateway::documents::{AccessLog, AuditPorts, ContentReads, DocumentPorts, NoAccessLog, SearchPorts, Writers};
+use weft_gateway::documents::{
+    AccessLog, AuditPorts, ContentReads, DocumentPorts, Guests, NoAccessLog, SearchPorts, Writers,
+};
 use weft_gateway::health::Readiness;
 use weft_gateway::live::{ConnectionIds, EventStreams, LivePorts};
 use weft_gateway::membership_lock::MembershipLocks;
@@ -33,7 +35,7 @@ use weft_gateway::server::ServerPorts;
 use weft_gateway::text_reads::TextReads;
 use weft_gateway::traffic::Traffic;
 use weft_gateway::{client, docs, documents, live, openapi, server, web};
-use weft_jobs::Scheduler;
+use weft_jobs::{JobWaker, Scheduler, SchedulerConfig};
 use weft_media::{Blobs, FolderBlobs, Media, MediaPorts, S3Blobs};
 use weft_render::{Pandoc, Pool, PoolConfig};
 use weft_room::{RoomConfig, Rooms};
@@ -46,8 +48,9 @@ use weft_telemetry::{MeteredTransport, Metrics, PeerCalls, TracedRouter, current
 use super::{ServeError, housekeeping, storage};
 use crate::access_log::{self, FileAccessLog};
 use crate::adapters::{
-    CachedKeys, FederationEdus, FederationMedia, FederationPeers, KeyRingIdentity, RemoteRooms, RoomInboundHandler,
-    RoomInvitations, RoomMembershipView, StoredKeyCache, StoredOutbox, WorkerThumbnails, wake_sender,
+    CachedKeys, EndGuests, FederationEdus, FederationMedia, FederationPeers, KeyRingIdentity, RemoteRooms,
+    RoomInboundHandler, RoomInvitations, RoomMembershipView, StoredKeyCache, StoredOutbox, WorkerThumbnails,
+    follow_guest_access, wake_sender,
 };
 use crate::config::{self, Area, Config, RegistrationMode};
 use crate::search_command;
@@ -74,6 +77,7 @@ pub(super) struct Parts {
     budgets: Arc<Budgets>,
     renderer: Pool,
     media_jobs: Scheduler,
+    guest_jobs: Scheduler,
     readiness: Readiness,
 }
 
@@ -115,6 +119,7 @@ struct DocumentServices {
     audit: AuditPorts,
     access: Arc<dyn AccessLog>,
     search: SearchPorts,
+    guests: Guests,
 }
 
 impl Parts {
@@ -144,7 +149,7 @@ impl Parts {
         register_federation(&budgets, &federation_services);
         budgets.add(local.membership.budget());
         let bus = LocalBus::new();
-        let followers = followers(&bus, &federation_services, &local);
+        let mut followers = followers(&bus, &federation_services, &local);
         let rooms = rooms(config, store, &federation_services, bus.clone(), metrics);
         budgets.add(rooms.event_bytes());
         budgets.add(rooms.staged_bytes());
@@ -159,7 +164,9 @@ impl Parts {
         let limiter = limiter(config);
         let renderer = renderer();
         let (media, media_jobs) = media(config, store, &federation_services, &budgets).await?;
-        let mut services = document_services(config, &federation_services, &budgets)?;
+        let (guests, guest_jobs) = guests(config, store, (&rooms, &accounts, &local.fanout));
+        followers.spawn(follow_guest_access(bus.subscribe(Interest::All), guests.clone()));
+        let mut services = document_services(config, &federation_services, &budgets, guests)?;
         let (search, indexer) = search_index(config, &rooms, &renderer);
         services.search = search;
         let shared = Shared {
@@ -194,6 +201,7 @@ impl Parts {
             budgets,
             renderer,
             media_jobs,
+            guest_jobs,
             readiness: Readiness::new(store.clone()),
         })
     }
@@ -235,6 +243,7 @@ impl Parts {
 
     /// Signs pending edits, waits up to [`LAST_DELIVERY`] for their delivery to other servers, closes the store.
     pub(super) async fn stop(mut self) {
+        self.guest_jobs.stop(LAST_CHANGES).await;
         self.rooms.stop().await;
         self.media_jobs.stop(LAST_CHANGES).await;
         // The sender must be woken for the last events before it stops.
@@ -457,6 +466,7 @@ fn document_services(
     config: &Config,
     federation_services: &FederationServices,
     budgets: &Budgets,
+    guests: Guests,
 ) -> Result<DocumentServices, ServeError> {
     let services = DocumentServices {
         content_reads: ContentReads::default(),
@@ -464,11 +474,34 @@ fn document_services(
         audit: audit_ports(config, federation_services),
         access: access_log(config)?,
         search: SearchPorts::new(None),
+        guests,
     };
     budgets.add(services.content_reads.budget());
     budgets.add(services.event_streams.budget());
     budgets.add(services.audit.budget());
     Ok(services)
+}
+
+/// The guests of share links, and the jobs that end them.
+fn guests(
+    config: &Config,
+    store: &Store,
+    (rooms, accounts, fanout): (&Rooms, &Accounts, &Fanout),
+) -> (Guests, Scheduler) {
+    let waker = JobWaker::default();
+    let wake = waker.clone();
+    let services = (rooms.clone(), accounts.clone(), fanout.clone());
+    let guests = Guests::new(services, config.registration.guests, move || wake.wake());
+    let jobs = SchedulerConfig {
+        store: store.clone(),
+        clock: Arc::new(weft_room_api::SystemClock),
+        random: rand::random,
+        lanes: store.lanes().all().collect(),
+        at_once: 4,
+        waker,
+    };
+    let jobs = Scheduler::start(jobs, vec![Arc::new(EndGuests(guests.clone()))]);
+    (guests, jobs)
 }
 
 /// The search index, and the task that follows the rooms. A server whose index can't be opened works without search.
@@ -535,6 +568,7 @@ fn areas(
         audit,
         access,
         search,
+        guests,
     } = services;
     let documents = documents::router(DocumentPorts {
         media: media.clone(),
@@ -552,6 +586,8 @@ fn areas(
         access,
         writers: Writers::new(rand::random),
         search,
+        guests,
+        requests: Arc::new(remote_rooms(federation_services, rooms)),
     });
     let live = live::router(LivePorts {
         rooms: rooms.clone(),
@@ -576,6 +612,15 @@ fn areas(
     ])
 }
 
+/// Requests of the client and document APIs to other servers.
+fn remote_rooms(federation_services: &FederationServices, rooms: &Rooms) -> RemoteRooms {
+    RemoteRooms {
+        rooms: rooms.clone(),
+        handshake: Arc::clone(&federation_services.handshake),
+        sender: federation_services.sender.clone(),
+    }
+}
+
 fn client_ports(
     config: &Config,
     store: &Store,
@@ -598,11 +643,7 @@ fn client_ports(
         ephemeral: local.ephemeral.clone(),
         presence: local.presence.clone(),
         unread: local.unread.clone(),
-        remote: Arc::new(RemoteRooms {
-            rooms: rooms.clone(),
-            handshake: Arc::clone(&federation_services.handshake),
-            sender: federation_services.sender.clone(),
-        }),
+        remote: Arc::new(remote_rooms(federation_services, rooms)),
         limiter: limiter.clone(),
         clock: Arc::new(weft_room_api::SystemClock),
         membership: local.membership.clone(),

@@ -184,6 +184,62 @@ async fn the_number_is_bounded() {
     assert_eq!(unread(&world, &bob, &room).await.0, 200);
 }
 
+async fn notifications(world: &World, user: &Person, query: &str) -> (Vec<Value>, Option<String>) {
+    let body = world
+        .ok(
+            "GET",
+            &format!("/_matrix/client/v3/notifications{query}"),
+            user,
+            Value::Null,
+        )
+        .await;
+    let list = body["notifications"].as_array().unwrap().clone();
+    (list, body["next_token"].as_str().map(str::to_owned))
+}
+
+#[tokio::test]
+async fn notifications_are_listed_until_they_are_read() {
+    let (world, alice, bob, room) = two().await;
+    let said = json!({"msgtype": "m.text", "body": "one"});
+    let first = send(&world, &room, &alice, said).await;
+    let mention = json!({"msgtype": "m.text", "body": "two", "m.mentions": {"user_ids": [bob.user]}});
+    let second = send(&world, &room, &alice, mention).await;
+    let in_thread = json!({
+        "msgtype": "m.text", "body": "three", "m.mentions": {"user_ids": [bob.user]},
+        "m.relates_to": {"rel_type": "m.thread", "event_id": first}
+    });
+    let third = send(&world, &room, &alice, in_thread).await;
+    let ids = |list: &[Value]| -> std::collections::BTreeSet<String> {
+        list.iter()
+            .map(|one| one["event"]["event_id"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let (all, next) = notifications(&world, &bob, "").await;
+    assert_eq!(
+        (ids(&all), next),
+        ([&first, &second, &third].map(Clone::clone).into(), None)
+    );
+    assert!(
+        all.iter()
+            .all(|one| one["room_id"] == json!(room) && one["read"] == json!(false))
+    );
+    let (mentions, _) = notifications(&world, &bob, "?only=highlight").await;
+    assert_eq!(ids(&mentions), [&second, &third].map(Clone::clone).into());
+    assert_eq!(mentions[0]["actions"], json!(["notify", {"set_tweak": "highlight"}]));
+    let (mut paged, mut from) = (Vec::new(), String::new());
+    loop {
+        let (page, next) = notifications(&world, &bob, &format!("?limit=1{from}")).await;
+        assert_eq!(page.len(), 1);
+        paged.extend(page);
+        let Some(next) = next else { break };
+        from = format!("&from={}", urlencoded(&next));
+    }
+    assert_eq!((paged.len(), ids(&paged)), (3, ids(&all)));
+    read(&world, &room, &bob, &third, json!({})).await;
+    assert_eq!(notifications(&world, &bob, "").await.0, Vec::<Value>::new());
+    assert_eq!(notifications(&world, &alice, "").await.0, Vec::<Value>::new());
+}
+
 fn urlencoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }

@@ -18,7 +18,10 @@ use weft_fanout::{Ephemeral, Presence, Unread};
 use weft_federation::Initiator;
 use weft_gateway::{
     client::{ClientPorts, ClientSettings, Registration, Remote, router, with_fallbacks},
-    documents::{self, AuditPorts, ContentReads, DocumentPorts, Invitations, NoAccessLog, SearchPorts, Writers},
+    documents::{
+        self, AuditPorts, ContentReads, DocumentPorts, Guests, Invitations, NoAccessLog, NoOtherServers, SearchPorts,
+        Writers,
+    },
     errors::{ApiError, ApiResult},
     membership_lock::MembershipLocks,
     public_rooms::PublicRoomsQuery,
@@ -237,6 +240,8 @@ impl World {
             writers: Writers::new(rand::random),
             search: SearchPorts::new(None),
             access: Arc::new(NoAccessLog),
+            guests: Guests::new((rooms.clone(), accounts.clone(), fanout.clone()), false, || {}),
+            requests: Arc::new(NoOtherServers),
         });
         let router = router(ClientPorts {
             accounts: accounts.clone(),

@@ -12,7 +12,10 @@ use weft_accounts::{Accounts, NewAccount};
 use weft_dag::VerifyKeys;
 use weft_fanout::{Presence, Unread};
 use weft_gateway::{
-    documents::{AuditPorts, ContentReads, DocumentPorts, Invitations, NoAccessLog, SearchPorts, Writers, router},
+    documents::{
+        AuditPorts, ContentReads, DocumentPorts, Guests, Invitations, NoAccessLog, NoOtherServers, SearchPorts,
+        Writers, router,
+    },
     errors::ApiResult,
     membership_lock::MembershipLocks,
     ratelimit::UserLimiter,
@@ -122,6 +125,8 @@ impl World {
             writers: Writers::new(rand::random),
             search: SearchPorts::new(None),
             access: Arc::new(NoAccessLog),
+            guests: Guests::new((rooms.clone(), accounts.clone(), server.fanout.clone()), true, || {}),
+            requests: Arc::new(NoOtherServers),
         });
         Self {
             server,

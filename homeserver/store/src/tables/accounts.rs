@@ -41,6 +41,9 @@ pub struct UserRow {
     pub deactivated: bool,
     /// Creation time, in milliseconds since 1970.
     pub created_at: u64,
+    /// A guest, whose sessions end at this time, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guest_until: Option<u64>,
 }
 
 /// The hashes of an access token and, if the client requested one, of its refresh token.
@@ -88,6 +91,9 @@ pub struct AccessTokenRow {
     /// `sign_in` of the device when the token was issued.
     #[serde(default)]
     pub sign_in: u64,
+    /// The user is a guest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guest: bool,
 }
 
 /// A refresh token.

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 mod links;
 mod versions;
 
-pub use links::LinkRow;
+pub use links::{GuestRow, LinkRow};
 pub use versions::VersionRow;
 
 use crate::binary::{RowReader, RowWriter};
@@ -62,6 +62,8 @@ crate::tables! {
         "Lane of the room, time in milliseconds since 1970, room, name of a request: rows of EDIT_REQUESTS by age, so that old ones are deleted.";
     LINKS: (OwnedRoomId, String) => LinkRow, Room, Ground, 0x0240,
         "Room, hash of a secret: a share link, by which users of this server are let in. Secrets themselves are never stored.";
+    GUESTS: (OwnedRoomId, String, OwnedUserId) => GuestRow, Lane(Room), Ground, 0x0241,
+        "Room, hash of a secret, user: a guest who came by that share link and ends with it. A list, so that all guests can be counted.";
 }
 
 /// The answer to an edit that a request made. It is in the batch of the edit.
@@ -306,5 +308,6 @@ crate::json_value!(
     DisputeRow,
     DocumentRow,
     LinkRow,
+    GuestRow,
     DocumentChange
 );

@@ -21,6 +21,9 @@ pub struct MakeLink {
     /// What everybody who follows it must give as well; as long as the password of an account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
+    /// People without an account are let in as well, as guests.
+    #[serde(default)]
+    pub guests: bool,
 }
 
 /// The answer to [`MakeLink`].
@@ -55,6 +58,8 @@ pub struct ShareLink {
     pub uses: u64,
     /// A password is needed to follow it.
     pub has_password: bool,
+    /// It lets guests in.
+    pub guests: bool,
 }
 
 /// `GET /documents/{id}/links`.
@@ -79,4 +84,33 @@ pub struct FollowedLink {
     /// The document, of which the caller is a member now.
     #[schemars(with = "crate::schema::RoomId")]
     pub doc_id: OwnedRoomId,
+}
+
+/// `POST /links/{secret}/guest`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinAsGuest {
+    /// The name of the guest; others see it with a mark.
+    pub display_name: String,
+    /// The password of the link, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+}
+
+/// The answer to [`JoinAsGuest`], 201.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GuestJoined {
+    /// The document, of which the guest is a member now.
+    #[schemars(with = "crate::schema::RoomId")]
+    pub doc_id: OwnedRoomId,
+    /// The guest.
+    #[schemars(with = "crate::schema::UserId")]
+    pub user_id: OwnedUserId,
+    /// The device of the session.
+    pub device_id: String,
+    /// The access token.
+    pub access_token: String,
+    /// When all of it ends, milliseconds since 1970.
+    pub expires_at: u64,
 }

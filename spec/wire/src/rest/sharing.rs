@@ -28,6 +28,9 @@ pub enum Access {
     Request,
     /// Members of a space.
     Space,
+    /// Members of a space; everybody else may ask.
+    #[serde(rename = "space_or_request")]
+    SpaceOrRequest,
     /// Everybody, and everybody may read.
     Public,
 }
@@ -82,6 +85,49 @@ pub struct AccessRequest {
     pub reason: Option<String>,
     /// When, milliseconds since 1970.
     pub at: u64,
+}
+
+/// `POST /documents/{id}/access-requests`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AskForAccess {
+    /// Why, for those who decide. At most [`MAX_REQUEST_REASON_BYTES`](crate::limits::MAX_REQUEST_REASON_BYTES).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Servers that have the document, if this one does not. At most
+    /// [`MAX_VIA`](crate::limits::MAX_VIA) are tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<crate::schema::ServerName>")]
+    pub via: Vec<OwnedServerName>,
+}
+
+/// The answer to [`AskForAccess`], 201.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AskedForAccess {
+    /// The room id of the document.
+    #[schemars(with = "crate::schema::RoomId")]
+    pub doc_id: OwnedRoomId,
+}
+
+/// `GET /access-requests`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OwnAccessRequests {
+    /// By document.
+    pub requests: Vec<OwnAccessRequest>,
+}
+
+/// A request of the caller that nobody has decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OwnAccessRequest {
+    /// The room id of the document.
+    #[schemars(with = "crate::schema::RoomId")]
+    pub doc_id: OwnedRoomId,
+    /// Its title, as its server showed it; empty if it has none.
+    pub title: String,
+    /// What the caller wrote.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// `GET /documents/{id}/servers`.

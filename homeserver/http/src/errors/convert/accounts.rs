@@ -120,6 +120,7 @@ impl From<ProfileError> for ApiError {
             ProfileError::TooLarge | ProfileError::NameTooLong | ProfileError::AvatarUrlTooLong => {
                 Self::new(status, "M_PROFILE_TOO_LARGE", error.to_string())
             }
+            ProfileError::NotOneLine => Self::invalid_param(capitalized(&error)),
             ProfileError::NotText(_) => Self::bad_json(error.to_string()),
             ProfileError::Unavailable(error) => error.into(),
         }

@@ -1,4 +1,4 @@
-//! The row of a share link. Must not hold its secret.
+//! The rows of share links and of their guests. Must not hold a secret.
 
 use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,16 @@ pub struct LinkRow {
     /// The argon2id hash of its password (PHC string), if it has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<String>,
+    /// It lets guests in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub guests: bool,
+}
+
+/// A guest who came by a share link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestRow {
+    /// The maker of the link.
+    pub maker: OwnedUserId,
 }
 
 impl LinkRow {
@@ -30,6 +40,12 @@ impl LinkRow {
     #[must_use]
     pub fn is_open(&self, now: u64) -> bool {
         now < self.expires_at && self.max_uses.is_none_or(|most| self.uses < most)
+    }
+
+    /// Whether it is open, or was used up and has guests, who stay until its time is over.
+    #[must_use]
+    pub fn is_kept(&self, now: u64) -> bool {
+        self.is_open(now) || (self.guests && now < self.expires_at)
     }
 }
 
@@ -47,6 +63,7 @@ mod tests {
             max_uses,
             uses,
             password: None,
+            guests: uses == 2,
         };
         for (max_uses, uses, now, is_open) in [
             (None, 1_000, 9, true),
@@ -55,7 +72,9 @@ mod tests {
             (Some(2), 2, 9, false),
             (Some(0), 0, 9, false),
         ] {
-            assert_eq!(row(max_uses, uses).is_open(now), is_open, "{max_uses:?} {uses} {now}");
+            let row = row(max_uses, uses);
+            assert_eq!(row.is_open(now), is_open, "{max_uses:?} {uses} {now}");
+            assert_eq!(row.is_kept(now), is_open || row.guests);
         }
     }
 }
