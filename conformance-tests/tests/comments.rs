@@ -429,3 +429,53 @@ async fn anchors_of_stock_yjs_and_of_the_server_mean_the_same() -> Result<()> {
     }
     Ok(())
 }
+
+/// What a user has not read of a document, as lists of documents show it.
+async fn unread(client: &Client, room: &str) -> Result<Value> {
+    let list = client.get("/_weft/client/v1/documents?unread=true").await?;
+    let documents = list["documents"].as_array().context("no documents")?;
+    let document = documents.iter().find(|document| document["docId"] == room);
+    Ok(document.context("the document is not listed")?["unread"].clone())
+}
+
+#[tokio::test]
+async fn mentions_in_chat_and_comments_notify_on_the_other_server_until_they_are_read() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, carol, room) = commented(&world).await?;
+    let until_unread = async |client: &Client, expected: Value| {
+        let is_so = || async { Ok((unread(client, &room).await? == expected).then_some(())) };
+        client.until(&format!("{expected}"), is_so).await
+    };
+    let chat = async |body: Value| ask(&alice, Method::POST, &room, "/chat", Some(body)).await;
+    chat(json!({"message": "To all"})).await?.ok()?;
+    let said = chat(json!({"message": "To you", "mentions": [bob.user]})).await?.ok()?;
+    let many: Vec<String> = (0..101).map(|number| format!("@user-{number}:a.example")).collect();
+    let refused = chat(json!({"message": "To many", "mentions": many})).await?;
+    assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let mentioned = comment(&alice, &room, json!({"body": "A remark", "mentions": [bob.user]})).await?;
+    let event = said["messageId"].as_str().context("no id")?;
+    let relation = json!({"rel_type": "m.annotation", "event_id": event, "key": "+"});
+    alice
+        .try_send(&room, "m.reaction", json!({"m.relates_to": relation}))
+        .await?
+        .ok()?;
+    until_unread(&bob, json!({"notifications": 3, "highlights": 2})).await?;
+    until_unread(&carol, json!({"notifications": 3, "highlights": 0})).await?;
+    let highlights = bob.get("/_matrix/client/v3/notifications?only=highlight").await?;
+    let highlights = highlights["notifications"].as_array().context("no notifications")?;
+    let mut ids: Vec<&Value> = highlights.iter().map(|one| &one["event"]["event_id"]).collect();
+    ids.sort_by_key(ToString::to_string);
+    let mut expected = [&said["messageId"], &mentioned["eventId"]];
+    expected.sort_by_key(ToString::to_string);
+    assert_eq!(ids, expected);
+    assert!(highlights.iter().all(|one| one["room_id"] == room && one["read"] == false));
+    // The newest event that bob has: everything before it is read.
+    let newest = bob.get(&Client::in_room(&room, "messages?dir=b&limit=1")).await?;
+    let newest = newest["chunk"][0]["event_id"].as_str().context("no events")?;
+    let receipt = Client::in_room(&room, &format!("receipt/m.read/{}", segment(newest)));
+    bob.post(&receipt, json!({})).await?;
+    until_unread(&bob, json!({"notifications": 0, "highlights": 0})).await?;
+    let left = bob.get("/_matrix/client/v3/notifications").await?;
+    assert_eq!(left["notifications"], json!([]));
+    until_unread(&carol, json!({"notifications": 3, "highlights": 0})).await
+}

@@ -117,10 +117,10 @@ async fn a_guest_edits_here_is_seen_there_and_ends_with_the_link() -> Result<()>
         .open("hocuspocus", Provider::Hocuspocus, &gina, &room)
         .await?;
     let his = world.editors.open("his", Provider::Hocuspocus, &bob, &room).await?;
-    plain.type_end("by a guest").await?;
-    plain.saved().await?;
+    hocuspocus.type_end("by a guest").await?;
+    hocuspocus.saved().await?;
     his.until_text("by a guest").await?;
-    hocuspocus.until_text("by a guest").await?;
+    plain.until_text("by a guest").await?;
     gina.say(&room, "Hello").await?;
     let mut stream = gina.of_document(Method::GET, &room, "/events", &[], Vec::new()).await?;
     assert!(stream.status().is_success());
