@@ -16,6 +16,7 @@ pub mod malicious;
 pub mod matrix;
 pub mod namespaces;
 pub mod python;
+pub mod receiver;
 pub mod seaweed;
 pub mod server;
 pub mod soak;

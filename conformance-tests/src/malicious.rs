@@ -446,7 +446,7 @@ pub fn encode_key(key: &[u8]) -> String {
     STANDARD_NO_PAD.encode(key)
 }
 
-fn tls(authority: &Authority, label: &str) -> Result<RustlsConfig> {
+pub(crate) fn tls(authority: &Authority, label: &str) -> Result<RustlsConfig> {
     let (certificate, key) = authority.issue(label)?;
     let chain = vec![CertificateDer::from_pem_slice(&fs::read(certificate)?)?];
     let key = PrivateKeyDer::from_pem_slice(&fs::read(key)?)?;

@@ -468,7 +468,11 @@ async fn mentions_in_chat_and_comments_notify_on_the_other_server_until_they_are
     let mut expected = [&said["messageId"], &mentioned["eventId"]];
     expected.sort_by_key(ToString::to_string);
     assert_eq!(ids, expected);
-    assert!(highlights.iter().all(|one| one["room_id"] == room && one["read"] == false));
+    assert!(
+        highlights
+            .iter()
+            .all(|one| one["room_id"] == room && one["read"] == false)
+    );
     // The newest event that bob has: everything before it is read.
     let newest = bob.get(&Client::in_room(&room, "messages?dir=b&limit=1")).await?;
     let newest = newest["chunk"][0]["event_id"].as_str().context("no events")?;

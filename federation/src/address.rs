@@ -23,8 +23,20 @@ impl DenyList {
     /// Whether this server may connect to the address.
     #[must_use]
     pub fn allows(&self, address: IpAddr) -> bool {
+        self.is_exception(address) || is_public(plain(address))
+    }
+
+    /// Whether there are exceptions.
+    #[must_use]
+    pub fn has_exceptions(&self) -> bool {
+        !self.exceptions.is_empty()
+    }
+
+    /// Whether the address is one of the exceptions.
+    #[must_use]
+    pub fn is_exception(&self, address: IpAddr) -> bool {
         let address = plain(address);
-        self.exceptions.iter().any(|net| net.contains(&address)) || is_public(address)
+        self.exceptions.iter().any(|net| net.contains(&address))
     }
 }
 

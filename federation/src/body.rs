@@ -94,7 +94,8 @@ pub(crate) async fn read_charged(
 }
 
 /// A transport error with its causes, on one line and without the URL that reqwest puts in front.
-pub(crate) fn describe(error: &reqwest::Error) -> String {
+#[must_use]
+pub fn describe(error: &reqwest::Error) -> String {
     let mut causes = Vec::new();
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {

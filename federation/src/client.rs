@@ -245,11 +245,7 @@ impl Client {
     /// # Errors
     /// When a certificate can't be read.
     pub fn new(keys: Arc<KeyRing>, config: ClientConfig) -> Result<Self, ClientError> {
-        let mut roots = Vec::new();
-        for pem in &config.extra_ca_certificates {
-            roots.extend(tls::certificates(pem)?);
-        }
-        let tls = tls::config(roots)?;
+        let tls = tls::config_with_roots(&config.extra_ca_certificates)?;
         let deny = DenyList::new(config.allow_addresses);
         let resolver = Resolver::new(config.names, deny, tls.clone(), config.well_known_port);
         let connections = Mutex::default();

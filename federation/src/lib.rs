@@ -33,6 +33,7 @@ mod well_known;
 mod xmatrix;
 
 pub use address::DenyList;
+pub use body::describe;
 pub use calls::ResolvedAlias;
 pub use client::{CallError, Client, ClientConfig, ClientError, MatrixError};
 pub use discovery::{Destination, DiscoveryError, Names, Resolver, Srv, SystemNames};
@@ -43,5 +44,6 @@ pub use media::RemoteContent;
 pub use outgoing::{Initiator, Outgoing, OutgoingLimits};
 pub use remote_keys::{KeyCache, KeyCacheError, KeysBusy, NoKeyCache, RemoteKeys};
 pub use signed_keys::{SignedKeysError, StoredKey, StoredKeys};
+pub use tls::config_with_roots;
 pub use weft_clock::{Clock, SystemClock};
 pub use xmatrix::{AuthError, check_header, verify_request};

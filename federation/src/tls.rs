@@ -13,7 +13,7 @@ use rustls_platform_verifier::Verifier;
 use crate::ClientError;
 
 /// The certificates of a PEM text.
-pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ClientError> {
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, ClientError> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match read {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
@@ -22,8 +22,20 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, C
     }
 }
 
+/// The configuration of outgoing connections that trust these PEM texts of certificates as well.
+///
+/// # Errors
+/// When a certificate can't be read.
+pub fn config_with_roots(pems: &[Vec<u8>]) -> Result<ClientConfig, ClientError> {
+    let mut roots = Vec::new();
+    for pem in pems {
+        roots.extend(certificates(pem)?);
+    }
+    config(roots)
+}
+
 /// The configuration that all connections share. Made once: it reads the system's root certificates from disk.
-pub(crate) fn config(extra_roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, ClientError> {
+fn config(extra_roots: Vec<CertificateDer<'static>>) -> Result<ClientConfig, ClientError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     // A machine without root certificates can still connect to servers with certificates of the configuration.
     let verifier = Verifier::new_with_extra_roots(extra_roots, Arc::clone(&provider))

@@ -27,6 +27,7 @@ import split
 import talk
 import templates
 import update_events
+import webhooks
 from admission import admit
 from algebra import compact, diff, merge, state_hash, state_vector
 from updates import Malformed, encode_deletes, encode_state_vector, parse, parse_state_vector
@@ -132,6 +133,7 @@ SUITES = (
     ("awareness", awareness.run, awareness.expected),
     ("rendering", rendering.run, rendering.expected),
     ("live", frame_answer, frame_expected),
+    ("webhooks", webhooks.run, expect),
     ("sockets", socket_steps.run, socket_steps.expected),
 )
 

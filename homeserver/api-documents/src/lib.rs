@@ -48,6 +48,7 @@ mod show;
 mod suggestions;
 mod summary;
 mod unread;
+mod webhooks;
 
 use std::sync::Arc;
 
@@ -66,6 +67,7 @@ use weft_http::{
 use weft_media::Media;
 use weft_render::{Office, Renderer};
 use weft_room::Rooms;
+use weft_webhooks::Webhooks;
 
 pub use access::{AccessLog, NoAccessLog, Read};
 pub use access_requests::{NoOtherServers, RemoteRequests};
@@ -119,6 +121,8 @@ pub struct DocumentPorts {
     pub writers: Writers,
     /// The search index.
     pub search: SearchPorts,
+    /// Webhooks of documents and of users.
+    pub webhooks: Webhooks,
     /// Where reads are recorded.
     pub access: Arc<dyn AccessLog>,
     /// Users who come by share links without an account.
@@ -172,6 +176,7 @@ fn routes() -> Routes<DocumentPorts> {
         .merge(guests::routes())
         .merge(folders::routes())
         .merge(search::routes())
+        .merge(webhooks::routes())
 }
 
 /// The routes of the document API.

@@ -16,6 +16,7 @@ mod registration;
 mod source;
 mod storage;
 mod template;
+mod webhooks;
 mod well_known;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub(crate) use problem::{Invalid, Problem};
 pub(crate) use registration::{Mode as RegistrationMode, Registration};
 pub(crate) use storage::Storage;
 pub(crate) use template::render as template;
+pub(crate) use webhooks::Webhooks;
 pub(crate) use well_known::WellKnown;
 
 use source::{Context, Fields};
@@ -59,6 +61,8 @@ pub(crate) struct Config {
     pub(crate) federation: Federation,
     /// How edits become events.
     pub(crate) documents: Documents,
+    /// Where events of documents may be delivered to.
+    pub(crate) webhooks: Webhooks,
     /// How long it is recorded who read which document.
     pub(crate) access_log: AccessLog,
     /// Uploaded files.
@@ -119,6 +123,7 @@ fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) 
     let registration = registration::read(root.section("registration"));
     let federation = federation::read(root.section("federation"));
     let documents = documents::read(root.section("documents"));
+    let webhooks = webhooks::read(root.section("webhooks"));
     let access_log = access_log::read(root.section("access_log"));
     let media = media::read(root.section("media"));
     let storage = storage::read(root.section("storage"));
@@ -136,6 +141,7 @@ fn parse(text: &str, path: Option<&Path>, variables: &BTreeMap<String, String>) 
             registration,
             federation,
             documents,
+            webhooks,
             access_log,
             media,
             storage,

@@ -27,5 +27,7 @@ mod programs;
 mod text_renderer;
 #[path = "documents/vectors.rs"]
 mod vectors;
+#[path = "documents/webhooks.rs"]
+mod webhooks;
 #[path = "documents/world.rs"]
 mod world;

@@ -10,6 +10,7 @@ mod handler;
 mod queue;
 mod scheduler;
 
+pub use backoff::pause;
 pub use handler::{Job, JobHandler, KindLimits, Outcome};
 pub use queue::{request, withdraw};
 pub use scheduler::{JobWaker, KindFigures, Scheduler, SchedulerConfig};

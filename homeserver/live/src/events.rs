@@ -32,7 +32,7 @@ use weft_http::{
     traffic::{Held, Requester},
 };
 use weft_room_api::{CommittedEvent, RoomError};
-use weft_room_read::{Direction, Types};
+use weft_room_read::{Direction, EDIT, ShownEvent, Types};
 use weft_wire::{
     limits::{LIVE_KEEP_ALIVE_MS, MAX_EVENT_STREAMS, MAX_EVENT_STREAMS_PER_USER, MAX_RESUMED_EVENTS},
     live::{
@@ -42,7 +42,7 @@ use weft_wire::{
     schema,
 };
 
-use self::frame::{Point, RoomEvent};
+use self::frame::Point;
 use super::{
     LivePorts,
     document_connection::elapsed,
@@ -261,7 +261,7 @@ impl Reading {
         self.point.version = self.point.version.max(edit.version);
         let update = STANDARD.encode(&edit.update);
         let data = json!({"update": update, "version": edit.version, "author": edit.author});
-        self.send("edit", &data)
+        self.send(EDIT, &data)
     }
 
     fn room_event(&mut self, event: &CommittedEvent) -> Result<(), Exhausted> {
@@ -270,7 +270,7 @@ impl Reading {
             return Ok(());
         }
         self.point.position = event.position;
-        match RoomEvent::of(event).shown() {
+        match ShownEvent::of(&event.pdu).shown() {
             Some((name, data)) => self.send(name, &data),
             None => Ok(()),
         }
@@ -311,7 +311,7 @@ impl Reading {
                 Some(update) => {
                     self.point.version = version;
                     let data = json!({"update": STANDARD.encode(update), "version": version});
-                    self.send("edit", &data)?;
+                    self.send(EDIT, &data)?;
                 }
                 None => self.resync(version)?,
             }

@@ -196,6 +196,25 @@ impl Reader {
         self.store.positions().visible()
     }
 
+    /// The events of a lane with stream positions after `from` and up to `to`, the first `most` of them, with their positions and
+    /// rooms. They need not be visible.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn stream(
+        &self,
+        lane: Lane,
+        (from, to): (u64, u64),
+        most: usize,
+    ) -> Result<Vec<(u64, OwnedRoomId, OwnedEventId)>, Unavailable> {
+        let query = STREAM.under(&(lane,)).after(&(lane, from)).through(&(lane, to));
+        let rows = self.store.scan(query.limit(most)).await?;
+        Ok(rows
+            .into_iter()
+            .map(|((_, position), row)| (position, row.room, row.event))
+            .collect())
+    }
+
     /// Rooms with commits after `from` and up to `to`, a pair of each lane, and their events, oldest first; `None` if these
     /// are more than `most` events.
     ///

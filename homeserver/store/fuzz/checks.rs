@@ -48,6 +48,7 @@ fn every_table(bytes: &Bytes) -> impl AsRef<[&'static str]> {
             ACCOUNT_DATA_USAGE;
         jobs: JOBS DUE_JOBS;
         media: MEDIA MEDIA_OF_USER MEDIA_USAGE MEDIA_TOTAL MEDIA_IDS MEDIA_THUMBNAILS REMOTE_MEDIA;
+        webhooks: WEBHOOKS WEBHOOK_PROGRESS;
         receipts: RECEIPTS RECEIPT_STREAM RECEIPT_THREADS;
     )
 }

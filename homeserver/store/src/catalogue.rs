@@ -41,6 +41,7 @@ static GROUPS: &[&[TableInfo]] = &[
     tables::receipts::TABLES,
     tables::jobs::TABLES,
     tables::media::TABLES,
+    tables::webhooks::TABLES,
 ];
 
 /// All tables.
@@ -139,6 +140,7 @@ mod tests {
             (0x05, tables::receipts::TABLES),
             (0x06, tables::jobs::TABLES),
             (0x07, tables::media::TABLES),
+            (0x08, tables::webhooks::TABLES),
         ];
         for (group, tables) in groups {
             assert!(tables.iter().all(|table| table.tag >> 8 == group));

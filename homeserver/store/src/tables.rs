@@ -10,3 +10,4 @@ pub mod media;
 pub mod meta;
 pub mod receipts;
 pub mod rooms;
+pub mod webhooks;

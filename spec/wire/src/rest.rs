@@ -11,6 +11,7 @@ mod lock;
 mod media;
 mod sharing;
 mod suggestions;
+mod webhooks;
 
 pub use comments::{Comment, CommentList, CommentRange, CommentResolved, CommentThread, SendReply, ThreadMessage};
 pub use errors::{Done, ErrorBody};
@@ -28,6 +29,10 @@ pub use sharing::{
 };
 
 pub use suggestions::{Suggestion, SuggestionDecided, SuggestionList, SuggestionShown, SuggestionState};
+pub use webhooks::{
+    ChangeWebhook, CreateWebhook, Webhook, WebhookDeliveries, WebhookDelivery, WebhookFailing, WebhookList,
+    WebhookMade, WebhookPause, WebhookSecret, WebhookTest,
+};
 
 use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, UserId, presence::PresenceState};
 use schemars::JsonSchema;

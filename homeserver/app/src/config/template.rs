@@ -64,6 +64,12 @@ seal_idle = "2s"
 # ...and at the latest this time after the first. (While a user of another server has the document open: within 50 ms.)
 seal_max = "5s"
 
+[webhooks]
+# Webhooks deliver events of documents to URLs that users choose. Private addresses are refused. Exceptions, as networks, to
+# which http:// is allowed as well: ["10.1.0.0/16"]. Every user can then send requests there.
+# The certificate authorities of [federation] are trusted for webhooks too.
+allow_addresses = []
+
 [access_log]
 # Record who read which document through the document API (content, rendered text, signed log): JSON lines in the directory
 # access-log of data_dir, one file a day, at most 256 MiB. `weft access-log` prints them.

@@ -37,6 +37,7 @@ fn absent_settings_have_defaults() {
     assert_eq!(config.documents.seal_idle.as_millis(), 2000);
     assert_eq!(config.documents.seal_max.as_millis(), 5000);
     assert_eq!(config.access_log, AccessLog::default());
+    assert_eq!(config.webhooks.allow_addresses, []);
     assert_eq!(config.storage.lanes, None);
     assert!(config.limits.rate_limit);
     assert_eq!(config.limits.traffic, weft_gateway::traffic::TrafficLimits::default());
@@ -77,6 +78,8 @@ fn the_file_of_the_readme_is_parsed() {
         [documents]
         seal_idle = "500ms"
         seal_max = "1m"
+        [webhooks]
+        allow_addresses = ["10.2.0.0/16"]
         [storage]
         lanes = 256
         [limits]
@@ -108,6 +111,7 @@ fn the_file_of_the_readme_is_parsed() {
     assert_eq!(config.federation.allow_addresses.len(), 3);
     assert_eq!(config.federation.notaries, ["notary.example"]);
     assert_eq!(config.documents.seal_idle.as_millis(), 500);
+    assert_eq!(config.webhooks.allow_addresses, ["10.2.0.0/16".parse().unwrap()]);
     assert_eq!(config.storage.lanes, weft_store::Lanes::new(256));
     assert_limits(&config);
     assert_eq!(config.log.format, weft_telemetry::LogFormat::Json);

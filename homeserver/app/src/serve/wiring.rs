@@ -44,6 +44,7 @@ use weft_room_read::Reader;
 use weft_search::{Indexer, SearchIndex};
 use weft_store::Store;
 use weft_telemetry::{MeteredTransport, Metrics, PeerCalls, TracedRouter, current_context};
+use weft_webhooks::{ReceiverConfig, Receivers, WebhookPorts, Webhooks};
 
 use super::{ServeError, housekeeping, storage};
 use crate::access_log::{self, FileAccessLog};
@@ -69,6 +70,8 @@ pub(super) struct Parts {
     fanout: Fanout,
     housekeeping: JoinHandle<()>,
     indexer: JoinHandle<()>,
+    webhooks: Webhooks,
+    deliveries: JoinHandle<()>,
     rooms: Rooms,
     bus: LocalBus,
     followers: JoinSet<()>,
@@ -120,6 +123,7 @@ struct DocumentServices {
     access: Arc<dyn AccessLog>,
     search: SearchPorts,
     guests: Guests,
+    webhooks: Webhooks,
 }
 
 impl Parts {
@@ -166,7 +170,9 @@ impl Parts {
         let (media, media_jobs) = media(config, store, &federation_services, &budgets).await?;
         let (guests, guest_jobs) = guests(config, store, (&rooms, &accounts, &local.fanout));
         followers.spawn(follow_guest_access(bus.subscribe(Interest::All), guests.clone()));
-        let mut services = document_services(config, &federation_services, &budgets, guests)?;
+        let webhooks = webhooks(config, store, &rooms, &accounts)?;
+        let deliveries = tokio::spawn(webhooks.clone().run());
+        let mut services = document_services(config, &federation_services, &budgets, (guests, &webhooks))?;
         let (search, indexer) = search_index(config, &rooms, &renderer);
         services.search = search;
         let shared = Shared {
@@ -193,6 +199,8 @@ impl Parts {
             fanout: local.fanout,
             housekeeping,
             indexer,
+            webhooks,
+            deliveries,
             rooms,
             bus,
             followers,
@@ -244,6 +252,8 @@ impl Parts {
     /// Signs pending edits, waits up to [`LAST_DELIVERY`] for their delivery to other servers, closes the store.
     pub(super) async fn stop(mut self) {
         self.guest_jobs.stop(LAST_CHANGES).await;
+        self.deliveries.abort();
+        self.webhooks.stop();
         self.rooms.stop().await;
         self.media_jobs.stop(LAST_CHANGES).await;
         // The sender must be woken for the last events before it stops.
@@ -270,12 +280,8 @@ fn federation_services(config: &Config, store: &Store, metrics: &Metrics) -> Res
             reason: error.to_string(),
         })?;
     let key_ring = Arc::new(key_ring);
-    let mut extra_ca_certificates = Vec::new();
-    for path in &config.federation.extra_ca_certificates {
-        extra_ca_certificates.push(read(path)?);
-    }
     let client_config = ClientConfig {
-        extra_ca_certificates,
+        extra_ca_certificates: extra_ca_certificates(config)?,
         allow_addresses: config.federation.allow_addresses.clone(),
         outgoing: config.limits.outgoing,
         trace: current_context,
@@ -311,6 +317,15 @@ fn federation_services(config: &Config, store: &Store, metrics: &Metrics) -> Res
             config.limits.event_bytes_per_server_and_day,
         ),
     })
+}
+
+fn extra_ca_certificates(config: &Config) -> Result<Vec<Vec<u8>>, ServeError> {
+    config
+        .federation
+        .extra_ca_certificates
+        .iter()
+        .map(|path| read(path))
+        .collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ServeError> {
@@ -466,7 +481,7 @@ fn document_services(
     config: &Config,
     federation_services: &FederationServices,
     budgets: &Budgets,
-    guests: Guests,
+    (guests, webhooks): (Guests, &Webhooks),
 ) -> Result<DocumentServices, ServeError> {
     let services = DocumentServices {
         content_reads: ContentReads::default(),
@@ -475,6 +490,7 @@ fn document_services(
         access: access_log(config)?,
         search: SearchPorts::new(None),
         guests,
+        webhooks: webhooks.clone(),
     };
     budgets.add(services.content_reads.budget());
     budgets.add(services.event_streams.budget());
@@ -502,6 +518,26 @@ fn guests(
     };
     let jobs = Scheduler::start(jobs, vec![Arc::new(EndGuests(guests.clone()))]);
     (guests, jobs)
+}
+
+/// Webhooks; they deliver when they are run.
+fn webhooks(config: &Config, store: &Store, rooms: &Rooms, accounts: &Accounts) -> Result<Webhooks, ServeError> {
+    let receivers = Receivers::new(ReceiverConfig {
+        extra_ca_certificates: extra_ca_certificates(config)?,
+        allow_addresses: config.webhooks.allow_addresses.clone(),
+        names: Arc::new(weft_federation::SystemNames::new()),
+    });
+    let receivers = receivers.map_err(|error| ServeError::Federation {
+        reason: error.to_string(),
+    })?;
+    Ok(Webhooks::new(WebhookPorts {
+        store: store.clone(),
+        reader: rooms.reader().clone(),
+        accounts: accounts.clone(),
+        receivers,
+        clock: Arc::new(weft_room_api::SystemClock),
+        random: rand::random,
+    }))
 }
 
 /// The search index, and the task that follows the rooms. A server whose index can't be opened works without search.
@@ -569,6 +605,7 @@ fn areas(
         access,
         search,
         guests,
+        webhooks,
     } = services;
     let documents = documents::router(DocumentPorts {
         media: media.clone(),
@@ -588,6 +625,7 @@ fn areas(
         search,
         guests,
         requests: Arc::new(remote_rooms(federation_services, rooms)),
+        webhooks,
     });
     let live = live::router(LivePorts {
         rooms: rooms.clone(),

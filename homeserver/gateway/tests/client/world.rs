@@ -224,7 +224,10 @@ impl World {
         };
         let membership = MembershipLocks::default();
         let media = weft_media::testing::media(&settings.server_name, store.clone(), Arc::new(SystemClock)).unwrap();
+        let webhooks =
+            weft_webhooks::testing::webhooks(store.clone(), rooms.reader().clone(), accounts.clone()).unwrap();
         let documents = documents::router(DocumentPorts {
+            webhooks,
             media: media.clone(),
             rooms: rooms.clone(),
             renderer: Arc::new(NoRenderer),

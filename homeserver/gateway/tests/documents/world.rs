@@ -24,6 +24,7 @@ use weft_render::testing::NoOffice;
 use weft_room::Rooms;
 use weft_room_api::{NewEvent, SystemClock};
 use weft_testkit::{NoEdus, ServerSetup, TestServer};
+use weft_webhooks::Webhooks;
 
 pub use weft_testkit::Person;
 
@@ -81,6 +82,8 @@ pub struct Sent<'a> {
 pub struct World {
     server: TestServer,
     pub rooms: Rooms,
+    /// They deliver when they are run.
+    pub webhooks: Webhooks,
     accounts: Accounts,
     api: Router,
 }
@@ -109,7 +112,10 @@ impl World {
         let clock = Arc::new(SystemClock);
         let presence = Presence::new(server.name.clone(), server.membership_view(), Arc::new(NoEdus), clock);
         let media = weft_media::testing::media(&server.name, server.store.clone(), Arc::new(SystemClock)).unwrap();
+        let webhooks =
+            weft_webhooks::testing::webhooks(server.store.clone(), rooms.reader().clone(), accounts.clone()).unwrap();
         let api = router(DocumentPorts {
+            webhooks: webhooks.clone(),
             media,
             rooms: rooms.clone(),
             accounts: accounts.clone(),
@@ -131,6 +137,7 @@ impl World {
         Self {
             server,
             rooms,
+            webhooks,
             accounts,
             api,
         }

@@ -7,3 +7,4 @@ mod request;
 mod rooms;
 mod store;
 mod traffic;
+mod webhooks;

@@ -66,7 +66,9 @@ impl Inner {
             Outcome::Again { after } => queue::repeat(*lane, name, job, due(*after), 0),
             Outcome::Failed { .. } => {
                 let attempts = job.row.attempts.saturating_add(1);
-                let pause = backoff::pause(&kind.handler.limits(), attempts, (self.config.random)());
+                let limits = kind.handler.limits();
+                let pauses = (limits.first_pause, limits.longest_pause);
+                let pause = backoff::pause(pauses, attempts, (self.config.random)());
                 queue::repeat(*lane, name, job, due(pause), attempts)
             }
         }
