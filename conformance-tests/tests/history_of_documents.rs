@@ -14,6 +14,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use weft_conformance_tests::{
     client::{Client, segment},
+    event_stream::EventStream,
     world::World,
 };
 use yrs::{Doc, Text as _, Transact as _, block::ClientID, updates::decoder::Decode as _};
@@ -288,6 +289,106 @@ async fn check_restore(alice: &Client, bob: &Client, room: &str, first: u64, ann
         .collect();
     assert_eq!(authors, [&*alice.user, &*bob.user].into());
     Ok(())
+}
+
+/// The entries of the history of an author who restored or undid something.
+async fn purposes(client: &Client, room: &str, author: &str, field: &str) -> Result<Value> {
+    let what = format!("{field} in the history of {room}");
+    client
+        .until(&what, || async {
+            let history = ask_json(
+                client,
+                room,
+                &format!("/history?detail=edits&author={}", segment(author)),
+            )
+            .await?;
+            let entries = history["entries"].as_array().context("no entries")?;
+            let found = entries.iter().find(|entry| entry.get(field).is_some());
+            Ok(found.cloned())
+        })
+        .await
+}
+
+#[tokio::test]
+async fn every_server_tells_what_was_restored_and_undone() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let ann = Editor::new(11);
+    let long = "a long text ".repeat(6_000);
+    ann.write(&alice, &room, |body, t| body.insert(t, 0, &long)).await?;
+    let named = name_version(&alice, &room, "the long one").await?;
+    let draft = named["eventId"].as_str().context("no event id")?.to_owned();
+    let present = ann
+        .write(&alice, &room, |body, t| body.remove_range(t, 0, 71_999))
+        .await?;
+    until_text(&bob, &room, " ").await?;
+    let mut stream = EventStream::open(&bob, &room, None).await?;
+
+    // More than one event has room for.
+    let path = |what: &str| format!("/_weft/client/v1/documents/{}/{what}", segment(&room));
+    alice.post(&path("restore"), json!({"at": draft})).await?;
+    until_text(&bob, &room, &long).await?;
+    for client in [&alice, &bob] {
+        let session = purposes(client, &room, &alice.user, "restores").await?;
+        let restores = session["restores"].as_array().context("no list")?;
+        assert_eq!(restores.len(), 1, "{session}");
+        assert_eq!(
+            (&restores[0]["heads"], &restores[0]["name"]),
+            (&json!([draft]), &json!("the long one"))
+        );
+        assert!(
+            restores[0]["stateHash"].as_str().is_some_and(|hash| hash.len() == 43),
+            "{session}"
+        );
+        let edits = session["edits"].as_array().context("no edits")?;
+        let marked = edits.iter().filter(|edit| edit["restores"] == restores[0]).count();
+        assert!(marked >= 2, "a large edit has several events: {marked}");
+    }
+    let restore = until_sent(&mut stream, "restore").await?;
+    assert_eq!(
+        (&restore["sender"], &restore["content"]["restores"]["heads"]),
+        (&json!(alice.user), &json!([draft]))
+    );
+
+    // A version of one server is told to the others by its heads.
+    alice.post(&path("restore"), json!({"at": present})).await?;
+    until_text(&bob, &room, " ").await?;
+    let session = purposes(&bob, &room, &alice.user, "restores").await?;
+    let heads = &session["restores"][0]["heads"];
+    let head = heads[0].as_str().context("no head")?;
+    assert_eq!(
+        (heads.as_array().unwrap().len(), text_at(&bob, &room, head).await?),
+        (1, " ".to_owned())
+    );
+
+    let ben = Editor::new(12);
+    ben.pull(&bob, &room).await?;
+    ben.write(&bob, &room, |body, t| body.insert(t, 0, "unwanted")).await?;
+    until_text(&alice, &room, "unwanted ").await?;
+    alice
+        .post(&path("rollback"), json!({"user": bob.user, "from": present}))
+        .await?;
+    until_text(&bob, &room, " ").await?;
+    for client in [&alice, &bob] {
+        let session = purposes(client, &room, &alice.user, "rollsBack").await?;
+        let undone = &session["rollsBack"][0];
+        assert_eq!(undone["user"], json!(bob.user));
+        assert_eq!(undone["after"], *heads, "{session}");
+        let last = undone["heads"][0].as_str().context("no head")?;
+        assert_eq!(text_at(client, &room, last).await?, "unwanted ");
+    }
+    let rollback = until_sent(&mut stream, "rollback").await?;
+    assert_eq!(rollback["content"]["rolls_back"]["user"], json!(bob.user));
+    Ok(())
+}
+
+async fn until_sent(stream: &mut EventStream, name: &str) -> Result<Value> {
+    loop {
+        let sent = stream.next().await?.context("the stream ended")?;
+        if sent.name == name {
+            return Ok(sent.data);
+        }
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ import edus
 import federation
 import frames
 import lock
+import purposes
 import readings
 import rendering
 import socket_steps
@@ -130,6 +131,7 @@ SUITES = (
     ("anchors", talk.form, talk.expected),
     ("resolutions", talk.decided, talk.expected),
     ("suggestions", talk.state, talk.expected),
+    ("purposes", purposes.read, purposes.expected),
     ("awareness", awareness.run, awareness.expected),
     ("rendering", rendering.run, rendering.expected),
     ("live", frame_answer, frame_expected),

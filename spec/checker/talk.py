@@ -88,6 +88,9 @@ def state(case):
     if case.get("accepted") and not altered("suggestions: a decision counts more than an acceptance"):
         return "accepted"
 
+    if case.get("parts") and altered("suggestions: a part accepts the whole"):
+        return "accepted"
+
     def counts(one):
         if one["outcome"] == "withdrawn":
             return one["sender"] == case["author"] or altered("suggestions: anybody withdraws")

@@ -11,7 +11,7 @@ use weft_wire::rest::Attribution;
 
 use super::{
     DocumentPorts,
-    acceptance::{self, Accepted},
+    purposes::{self, Accepted},
 };
 
 /// What is known about the blocks of a text.
@@ -66,7 +66,10 @@ impl Authorship {
             .visible_to_user(room, user, events.into_values().collect())
             .await?;
         let updates = visible.iter().map(|event| &**event);
-        let accepted = acceptance::of_updates(ports, room, user, updates).await?;
+        let told = purposes::of_updates(ports, room, user, updates).await?;
+        let accepted = told
+            .into_iter()
+            .filter_map(|(event, told)| Some((event, told.accepted?)));
         let mut deletions: BTreeMap<u64, Vec<Deletion>> = BTreeMap::new();
         for one in steps {
             for step in one.steps {
@@ -88,7 +91,7 @@ impl Authorship {
         }
         Ok(Self {
             authors,
-            accepted,
+            accepted: accepted.collect(),
             visible: visible.into_iter().map(|event| event.event_id().to_owned()).collect(),
             deletions,
         })

@@ -38,9 +38,10 @@ use weft_wire::{
 
 use self::sessions::{Sessions, Work};
 use super::{
-    DocumentPorts, acceptance,
+    DocumentPorts,
     caller::{Named, joined},
     point::Point,
+    purposes::{self, Told},
     request::JsonBody,
 };
 
@@ -207,15 +208,15 @@ async fn collect(
         let ids: Vec<_> = updates.map(|event| event.pdu.event_id().to_owned()).collect();
         let mut steps = reader.steps_of(room, &ids).await?.into_iter();
         let updates = events.iter().map(|event| &*event.pdu);
-        let accepted = acceptance::of_updates(ports, room, user, updates).await?;
+        let mut told = purposes::of_updates(ports, room, user, updates).await?;
         for event in events {
             if found.is_complete_before(wanted.limit, at(&event.pdu)) {
                 return Ok(Some(event.order.saturating_add(1)));
             }
             if is_update(&event.pdu) {
                 let mut work = work(&event.pdu, steps.next().flatten(), edits < MAX_HISTORY_EDITS);
-                if let Some(accepted) = accepted.get(event.pdu.event_id()) {
-                    work.accepts(accepted);
+                if let Some(told) = told.remove(event.pdu.event_id()) {
+                    work.is_for(told);
                 }
                 edits += work.edits.len();
                 found.take(work);
@@ -250,6 +251,8 @@ fn work(event: &Pdu, steps: Option<EventSteps>, in_detail: bool) -> Work {
         deleted,
         suggestion: None,
         proposed_by: None,
+        restores: None,
+        rolls_back: None,
     };
     let sizes = steps.iter().map(size_of);
     let (inserted, deleted) = sizes.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
@@ -269,7 +272,7 @@ fn work(event: &Pdu, steps: Option<EventSteps>, in_detail: bool) -> Work {
         versions,
         inserted,
         deleted,
-        proposed_by: None,
+        told: Told::default(),
         edits,
     }
 }

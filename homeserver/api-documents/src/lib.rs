@@ -3,7 +3,6 @@
 //! A thin layer over rooms: every operation is also possible through Matrix endpoints, with the same effect. Roles
 //! are power levels. Must not decide who may give them: the room's own rules do.
 
-mod acceptance;
 mod access;
 mod access_requests;
 mod approvals;
@@ -37,6 +36,7 @@ mod members;
 mod ownership;
 mod point;
 mod presence;
+mod purposes;
 mod rendered;
 mod request;
 mod resolutions;

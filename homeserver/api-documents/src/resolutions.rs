@@ -2,7 +2,7 @@
 //! would differ.
 
 use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use weft_dag::Pdu;
 use weft_http::errors::{ApiError, ApiResult};
 use weft_room_api::NewEvent;
@@ -13,7 +13,7 @@ use weft_wire::{
     resolution::{Outcome, Resolution, ResolutionContent},
 };
 
-use super::DocumentPorts;
+use super::{DocumentPorts, purposes};
 
 /// What was decided, and by whom.
 #[derive(Debug, Clone)]
@@ -65,8 +65,7 @@ pub(super) async fn decide(
 ) -> ApiResult<OwnedEventId> {
     let content = serde_json::to_value(content).map_err(|error| ApiError::internal("a resolution", &error))?;
     let mut content: Map<String, Value> = content.as_object().cloned().unwrap_or_default();
-    let relation = json!({"rel_type": "m.reference", "event_id": about});
-    content.insert("m.relates_to".to_owned(), relation);
+    content.extend([purposes::reference(about)]);
     let event = NewEvent {
         sender: user.to_owned(),
         kind: event_types::RESOLUTION.to_owned(),

@@ -2,8 +2,9 @@
 //! the present one without somebody's edits, by one new edit of the caller. Must not remove anything from the history.
 
 use axum::{Json, extract::State};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use ruma::{OwnedRoomId, RoomId, UserId};
+use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId};
 use weft_crdt::{DeleteSet, Update, merge};
 use weft_http::{
     authentication::Authenticated,
@@ -15,6 +16,8 @@ use weft_room_api::{RefusedEdit, RoomError};
 use weft_room_read::versions::Undone;
 use weft_wire::{
     document::DocumentKind,
+    limits::MAX_PURPOSE_HEADS,
+    purpose::{Purpose, Restores, RollsBack},
     rest::{RestoreVersion, RollBack, VersionRestored},
 };
 
@@ -22,8 +25,8 @@ use super::{
     DocumentPorts,
     bin::check_not_in_bin,
     caller::{Named, joined},
-    creation::apply,
     point::{self, Point},
+    purposes,
     request::JsonBody,
     show::described,
 };
@@ -63,8 +66,32 @@ async fn restore(
     let (at, user) = (Point::of_json(&request.at)?, &session.user_id);
     let _permit = ports.content_reads.permit(user).await?;
     let room = may_edit(&ports, &named, user).await?;
-    let target = point::content(&ports, &room, user, &at).await?.state;
-    rewritten(&ports, &room, user, target, &DeleteSet::new()).await
+    let found = point::content(&ports, &room, user, &at).await?;
+    let heads = match (&at, found.version) {
+        (Point::Event(event), _) => vec![event.clone()],
+        (_, Some(version)) => heads_of(&ports, &room, version).await?,
+        (_, None) => Vec::new(),
+    };
+    let is_disputed = ports.rooms.reader().is_disputed(&room).await?;
+    let state_hash = match is_disputed {
+        true => None,
+        false => Some(parsed(found.state.clone())?.state_hash()),
+    };
+    let purpose = Purpose {
+        restores: Some(Restores {
+            heads,
+            state_hash: state_hash.map(|hash| URL_SAFE_NO_PAD.encode(hash.as_bytes())),
+        }),
+        ..Purpose::default()
+    };
+    rewritten(&ports, &room, user, found.state, &DeleteSet::new(), &purpose).await
+}
+
+/// The heads of a version, none if they are not known. The version may be one of an edit that has no event yet.
+async fn heads_of(ports: &DocumentPorts, room: &RoomId, version: u64) -> ApiResult<Vec<OwnedEventId>> {
+    ports.rooms.seal(room).await?;
+    let heads = ports.rooms.reader().heads_of_version(room, version, MAX_PURPOSE_HEADS);
+    Ok(heads.await?.unwrap_or_default())
 }
 
 /// Undoes edits of a user; 403 below editor.
@@ -98,7 +125,15 @@ pub(super) async fn roll_back(
     let Some(found) = reader.text_without(&room, now, undone).await? else {
         return Err(point::unknown(&ports, &room).await?);
     };
-    rewritten(&ports, &room, user, found.text, &found.inserted).await
+    let purpose = Purpose {
+        rolls_back: Some(RollsBack {
+            user: request.user.clone(),
+            after: heads_of(&ports, &room, after).await?,
+            heads: heads_of(&ports, &room, to).await?,
+        }),
+        ..Purpose::default()
+    };
+    rewritten(&ports, &room, user, found.text, &found.inserted, &purpose).await
 }
 
 async fn may_edit(ports: &DocumentPorts, named: &Named, user: &UserId) -> ApiResult<OwnedRoomId> {
@@ -118,6 +153,7 @@ async fn rewritten(
     user: &UserId,
     target: Bytes,
     gone: &DeleteSet,
+    purpose: &Purpose,
 ) -> ApiResult<Json<VersionRestored>> {
     let document = described(ports, user, room).await?;
     check_not_in_bin(&document)?;
@@ -137,7 +173,8 @@ async fn rewritten(
         let both = both.map_err(|error| ApiError::internal("an edit that undoes others", &error))?;
         update = both.encode().into();
     }
-    let changed = apply(ports, room, user, update).await?;
+    let edit = purposes::edit(user, update, purpose)?;
+    let changed = !ports.rooms.send_edit(room, edit).await?.is_empty();
     let version = ports.rooms.reader().document_version(room).await?;
     Ok(Json(VersionRestored { version, changed }))
 }

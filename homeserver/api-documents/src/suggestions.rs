@@ -20,7 +20,6 @@ use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::{Map, Value};
 use weft_crdt::Document;
 use weft_http::{
     authentication::Authenticated,
@@ -322,10 +321,4 @@ async fn show(
     let shown = reading.difference(found).await?;
     ports.access.note(&session.user_id, &room, Read::Rendered);
     Ok(Json(shown))
-}
-
-/// The fields of a relation to a suggestion, and of the update that accepts it.
-fn relation(suggestion: &EventId) -> Map<String, Value> {
-    let relation = serde_json::json!({"rel_type": "m.reference", "event_id": suggestion});
-    Map::from_iter([("m.relates_to".to_owned(), relation)])
 }

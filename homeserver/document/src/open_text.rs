@@ -249,22 +249,25 @@ impl OpenText {
         })
     }
 
-    /// Applies an examined edit to the text.
-    pub fn take(&mut self, author: &UserId, update: &Update) -> Result<(), RoomError> {
+    /// Whether the document has room for an examined edit.
+    pub fn check_room_for(&self, update: &Update) -> Result<(), RoomError> {
         too_large(
             self.text.get()?.byte_len().saturating_add(update.wire_len()),
             MAX_DOCUMENT_BYTES,
         )?;
-        let ranges = update.ranges();
-        let fresh = ranges
-            .keys()
-            .filter(|client| self.owners.get(**client).is_none())
-            .count();
+        let clients = update.ranges().into_keys();
+        let fresh = clients.filter(|client| self.owners.get(*client).is_none()).count();
         if fresh > 0 && self.owners.count().saturating_add(fresh) > MAX_CLIENTS_PER_DOCUMENT {
             return Err(EditRefusal::TooManyClients(self.owners.count()).into());
         }
+        Ok(())
+    }
+
+    /// Applies an examined edit to the text.
+    pub fn take(&mut self, author: &UserId, update: &Update) -> Result<(), RoomError> {
+        self.check_room_for(update)?;
         self.apply(update)?;
-        for client in ranges.into_keys() {
+        for client in update.ranges().into_keys() {
             self.owners.claim(client, author);
         }
         self.note_added(update);

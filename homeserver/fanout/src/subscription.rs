@@ -16,6 +16,7 @@ use weft_wire::{
     event_types,
     limits::{MAX_QUEUE_BYTES_PER_SOCKET, MAX_QUEUE_PER_SOCKET},
     live::awareness::Entry,
+    purpose::Purpose,
 };
 
 use crate::EditFrame;
@@ -37,6 +38,17 @@ pub enum Change {
     Awareness(Vec<Entry>),
     /// The server is stopping.
     Stopping,
+}
+
+fn is_left_out(event: &CommittedEvent) -> bool {
+    event_types::LEFT_OUT_OF_TIMELINES.contains(&event.pdu.kind())
+}
+
+/// Whether it is an update that says what it is for: a reader shows that, not only the edit.
+fn has_purpose(event: &CommittedEvent) -> bool {
+    let is_update = event.pdu.kind() == event_types::UPDATE && event.pdu.state_key().is_none();
+    let purpose = || event.pdu.content_as::<Purpose>();
+    is_update && purpose().is_ok_and(|purpose| !purpose.is_empty())
 }
 
 #[derive(Debug, Default)]
@@ -161,8 +173,7 @@ impl Mailbox {
             return;
         }
         let mut pending = self.lock();
-        let is_shown =
-            |event: &&CommittedEvent| event.visible && !event_types::LEFT_OUT_OF_TIMELINES.contains(&event.pdu.kind());
+        let is_shown = |event: &&CommittedEvent| event.visible && (!is_left_out(event) || has_purpose(event));
         for event in events.iter().filter(is_shown) {
             if pending.has_room() {
                 pending.bytes += event.pdu.json().len();

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use weft_wire::trace_context::TraceContext;
 
 use crate::{
-    Accepted, CurrentText, Edit, EditOutcome, EventOfText, JoinedRoom, NewEvent, NewRoom, RequestOutcome,
+    Accepted, CurrentText, Edit, EditOutcome, EditToSend, EventOfText, JoinedRoom, NewEvent, NewRoom, RequestOutcome,
     RequestedEdit, RoomError, SignedMembership, StateCondition, Template, Unavailable, UnsentEvent,
 };
 
@@ -33,6 +33,8 @@ pub enum RoomCommand {
     Edit(Edit),
     /// Apply an edit that a request makes. Answer: `EditRequested`.
     RequestEdit(Box<RequestedEdit>),
+    /// Send an edit as events. Answer: `AllSent`.
+    SendEdit(Box<EditToSend>),
     /// The state vector of everything acknowledged. Answer: `Bytes`.
     Vector,
     /// The update with what is missing from this state vector. Answer: `Bytes`.
@@ -72,7 +74,7 @@ impl From<RoomCommand> for RoutedCommand {
 
 impl RoomCommand {
     /// All names that [`RoomCommand::name`] returns.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 16] = [
         "create",
         "send",
         "send_if",
@@ -80,6 +82,7 @@ impl RoomCommand {
         "draft",
         "edit",
         "request_edit",
+        "send_edit",
         "vector",
         "diff",
         "text",
@@ -101,6 +104,7 @@ impl RoomCommand {
             Self::Draft(_) => "draft",
             Self::Edit(_) => "edit",
             Self::RequestEdit(_) => "request_edit",
+            Self::SendEdit(_) => "send_edit",
             Self::Vector => "vector",
             Self::Diff(_) => "diff",
             Self::Text => "text",
@@ -167,6 +171,8 @@ replies! {
     Done(()),
     /// The event that was sent.
     Sent(OwnedEventId),
+    /// The events that were sent.
+    AllSent(Vec<OwnedEventId>),
     /// The event that was built.
     Drafted(UnsentEvent),
     /// The outcome of an edit.

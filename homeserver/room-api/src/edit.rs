@@ -5,6 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 use ruma::OwnedUserId;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use weft_crdt::{Document, Refused, StateHash};
 use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, NEARLY_FULL_PERCENT};
 
@@ -19,6 +20,17 @@ pub struct Edit {
     pub session: ConnectionId,
     /// A Yjs v1 update, at most `weft_crdt::limits::LIVE_BYTES`.
     pub update: Bytes,
+}
+
+/// An edit that becomes events at once, which say what it is for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EditToSend {
+    /// The author, a user of this server.
+    pub user: OwnedUserId,
+    /// A Yjs v1 update, at most `weft_crdt::limits::LIVE_BYTES`.
+    pub update: Bytes,
+    /// More fields of the content of each event, such as those of `weft_wire::purpose::Purpose`.
+    pub fields: Map<String, Value>,
 }
 
 /// The outcome of an edit.

@@ -21,7 +21,7 @@ pub mod testing;
 pub use change_bus::{ChangeBus, Changes, Delivery, Interest, LocalBus, Missed};
 pub use command::{RoomCommand, RoomHint, RoomReply, RoutedCommand, UnsignedEvent};
 pub use create::{CreateRoom, InitialState, NewRoom, Preset};
-pub use edit::{CurrentText, Edit, EditOutcome, Fill, Partly, RefusedContent};
+pub use edit::{CurrentText, Edit, EditOutcome, EditToSend, Fill, Partly, RefusedContent};
 pub use edit_request::{RequestKey, RequestOutcome, RequestedEdit};
 pub use errors::{
     AdoptRefusal, ContentRefusal, CreateRefusal, DirectoryRefusal, EditRefusal, EventRefusal, LimitExceeded,

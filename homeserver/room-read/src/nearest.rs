@@ -34,7 +34,7 @@ const MAX_BETWEEN: usize = 4_096;
 
 /// The events between the requested ones and a checkpoint.
 #[derive(Default)]
-struct Walk {
+pub(crate) struct Walk {
     /// Not loaded yet.
     open: Vec<OwnedEventId>,
     seen: BTreeSet<OwnedEventId>,
@@ -183,9 +183,21 @@ impl Walk {
         }
     }
 
+    /// Adds an event to go back from.
+    pub(crate) fn begin(&mut self, event: &OwnedEventId) {
+        if self.seen.insert(event.clone()) {
+            self.open.push(event.clone());
+        }
+    }
+
+    /// Whether it came to an event.
+    pub(crate) fn has(&self, event: &OwnedEventId) -> bool {
+        self.seen.contains(event)
+    }
+
     /// Goes back to the accepted events up to a position, which are all part of a checkpoint at this position or have
     /// nothing to do with it. False if that is too far.
-    async fn back_to(&mut self, reader: &Reader, room: &RoomId, position: u64) -> Result<bool, RoomError> {
+    pub(crate) async fn back_to(&mut self, reader: &Reader, room: &RoomId, position: u64) -> Result<bool, RoomError> {
         let edge = std::mem::take(&mut self.edge);
         for (id, event) in edge {
             self.take(id, event, position);

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 use weft_dag::Pdu;
-use weft_wire::event_types;
+use weft_wire::{event_types, purpose::Purpose};
 
 /// The names under which programs get the events of a document; `edit` is for changes of the text.
 pub const EVENT_NAMES: [&str; 9] = [
@@ -48,8 +48,8 @@ impl ShownEvent {
         }
     }
 
-    /// The name under which it is sent, with its data; `None` if it is of no such type. Updates of the text have another form
-    /// for each receiver, and none here.
+    /// The name under which it is sent, with its data; `None` if it is of no such type. Of an update of the text
+    /// this is what it is for, if it says that; the update itself has another form for each receiver.
     #[must_use]
     pub fn shown(&self) -> Option<(&'static str, Value)> {
         let content = || vec![("content", self.content.clone())];
@@ -69,8 +69,14 @@ impl ShownEvent {
             (event_types::LOCK, Some("")) => ("lock", content()),
             (event_types::UNLOCK, Some(lock)) => ("unlock", vec![("lock", json!(lock))]),
             (event_types::APPROVAL, Some(_)) => ("approval", content()),
+            (event_types::UPDATE, None) => return self.purpose(),
             _ => return None,
         };
+        Some((name, self.with(more)))
+    }
+
+    /// The data of an event, with more fields.
+    fn with(&self, more: Vec<(&str, Value)>) -> Value {
         let about = [
             ("eventId", json!(self.id)),
             ("sender", json!(self.sender)),
@@ -78,7 +84,26 @@ impl ShownEvent {
         ];
         let data = about.into_iter().chain(more);
         let data: Map<String, Value> = data.map(|(key, value)| (key.to_owned(), value)).collect();
-        Some((name, data.into()))
+        data.into()
+    }
+
+    /// What an update is for. Acceptances are told by the decision that follows them, or by the part that is accepted.
+    fn purpose(&self) -> Option<(&'static str, Value)> {
+        let purpose: Purpose = serde_json::from_value(self.content.clone()).ok()?;
+        let content = |key: &str, value: Value| {
+            let content = Map::from_iter([(key.to_owned(), value)]);
+            vec![("content", Value::Object(content))]
+        };
+        if let Some(restores) = purpose.restores {
+            return Some(("restore", self.with(content("restores", json!(restores)))));
+        }
+        if let Some(undone) = purpose.rolls_back {
+            return Some(("rollback", self.with(content("rolls_back", json!(undone)))));
+        }
+        let part = purpose.accepts_part.filter(|_| purpose.accepts.is_none())?;
+        let mut more = content("accepts_part", json!(part));
+        more.push(("type", json!(self.kind)));
+        Some(("suggestion", self.with(more)))
     }
 
     /// The other decisions are about comments.
@@ -134,6 +159,26 @@ mod tests {
             ),
             ("dev.weft.resolution", None, json!({"outcome": "open"}), Some("comment")),
             ("m.room.topic", Some(""), json!({}), None),
+            (
+                "dev.weft.update",
+                None,
+                json!({"update": "", "restores": {"heads": ["$a"]}}),
+                Some("restore"),
+            ),
+            (
+                "dev.weft.update",
+                None,
+                json!({"rolls_back": {"user": "@a:x"}}),
+                Some("rollback"),
+            ),
+            (
+                "dev.weft.update",
+                None,
+                json!({"accepts_part": {"suggestion": "$s"}}),
+                Some("suggestion"),
+            ),
+            ("dev.weft.update", None, json!({"accepts": "$s"}), None),
+            ("dev.weft.update", None, json!({"update": ""}), None),
         ] {
             assert_eq!(named(kind, key, content), name, "{kind}");
         }

@@ -4,6 +4,7 @@
 //! state vector and the delete set that the version had. The cost follows the size of the document and the distance to the
 //! checkpoint, not the length of the history. Must not decide who may see a version, and must not write.
 
+mod heads;
 pub mod steps;
 mod text;
 

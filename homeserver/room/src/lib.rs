@@ -38,6 +38,7 @@ mod rooms;
 pub mod router;
 mod sealing;
 pub mod send;
+mod send_edit;
 mod send_of_text;
 pub mod staging;
 mod witness;

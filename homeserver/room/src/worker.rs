@@ -231,6 +231,7 @@ impl Worker {
             RoomCommand::Draft(event) => self.draft(*event, Reply::to_caller(answer)).await,
             RoomCommand::Edit(edit) => self.edit(edit, commit, Reply::to_caller(answer)).await,
             RoomCommand::RequestEdit(edit) => self.request_edit(*edit, commit, Reply::to_caller(answer)).await,
+            RoomCommand::SendEdit(edit) => self.send_edit(*edit, commit, Reply::to_caller(answer)).await,
             RoomCommand::Vector => self.vector(commit, Reply::to_caller(answer)).await,
             RoomCommand::Diff(vector) => self.diff(&vector, commit, Reply::to_caller(answer)).await,
             RoomCommand::Text => self.text(commit, Reply::to_caller(answer)).await,

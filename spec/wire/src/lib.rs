@@ -17,6 +17,7 @@ pub mod limits;
 pub mod live;
 pub mod lock;
 pub mod presence;
+pub mod purpose;
 pub mod resolution;
 pub mod rest;
 pub mod role;

@@ -524,6 +524,12 @@ pub const MAX_STATEMENT_BYTES: usize = 8_192;
 /// Heads of a text that a lock or an approval names, 46 bytes each. A server's next event joins up to
 /// [`MAX_CITED_EXTREMITIES`] of them, so there are rarely more than a few.
 pub const MAX_TEXT_HEADS: usize = 200;
+/// Heads that an update names in its purpose, 46 bytes each: both lists must fit an event beside an update of
+/// [`MAX_SEALED_UPDATE_BYTES`].
+pub const MAX_PURPOSE_HEADS: usize = 20;
+/// Ranges of a suggestion's clocks that an update names as taken over, some 14 bytes each: they must fit an event beside an update of
+/// [`MAX_SEALED_UPDATE_BYTES`].
+pub const MAX_TAKEN_RANGES: usize = 100;
 /// Open share links of a document: more than a person can tell apart.
 pub const MAX_LINKS_PER_DOCUMENT: usize = 100;
 /// How long a share link lasts if its maker names no time, milliseconds: a week. A link that was forgotten must end.

@@ -18,7 +18,8 @@ pub use errors::{Done, ErrorBody};
 pub use folders::{Folder, FolderList, FolderMade, MakeFolder};
 pub use history::{
     ActiveDay, Activity, Attribution, Blame, BlamedRun, DocumentDiff, DocumentDiffRun, History, HistoryEdit,
-    HistoryEntry, NameVersion, NamedVersion, RestoreVersion, RollBack, VersionRestored, WorkSession,
+    HistoryEntry, NameVersion, NamedVersion, RestoreVersion, RestoredPoint, RollBack, RolledBackEdits, VersionRestored,
+    WorkSession,
 };
 pub use links::{FollowLink, FollowedLink, GuestJoined, JoinAsGuest, LinkMade, MakeLink, ShareLink, ShareLinks};
 pub use lock::{Approval, ApprovalList, ApproveDocument, DocumentLock, Lock, LockDocument};

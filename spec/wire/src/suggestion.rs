@@ -20,13 +20,6 @@ pub struct SuggestionContent {
     pub heads: Vec<OwnedEventId>,
 }
 
-/// Field in the content of a `dev.weft.update`: the suggestion that the update accepts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Accepts {
-    /// The suggestion.
-    pub accepts: OwnedEventId,
-}
-
 /// Whether a decision about a suggestion counts. `by_author`: its sender is that of the suggestion; `might_edit`: its sender might send
 /// updates by the state before it. Acceptances are told by updates.
 #[must_use]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::acceptance::Accepted;
+use crate::purposes::Told;
 use ruma::{OwnedEventId, OwnedUserId};
 use weft_wire::rest::{HistoryEdit, HistoryEntry, NamedVersion, WorkSession};
 
@@ -20,20 +20,22 @@ pub(super) struct Work {
     pub(super) versions: Option<(u64, u64)>,
     pub(super) inserted: u64,
     pub(super) deleted: u64,
-    /// Whose suggestion it accepts.
-    pub(super) proposed_by: Option<OwnedUserId>,
+    pub(super) told: Told,
     /// Newest first.
     pub(super) edits: Vec<HistoryEdit>,
 }
 
 impl Work {
-    /// The event accepts a suggestion.
-    pub(super) fn accepts(&mut self, accepted: &Accepted) {
-        self.proposed_by = Some(accepted.by.clone());
+    /// What the event is for.
+    pub(super) fn is_for(&mut self, told: Told) {
         for edit in &mut self.edits {
-            edit.suggestion = Some(accepted.suggestion.clone());
-            edit.proposed_by = Some(accepted.by.clone());
+            let accepted = told.accepted.as_ref();
+            edit.suggestion = accepted.map(|accepted| accepted.suggestion.clone());
+            edit.proposed_by = accepted.map(|accepted| accepted.by.clone());
+            edit.restores.clone_from(&told.restores);
+            edit.rolls_back.clone_from(&told.rolls_back);
         }
+        self.told = told;
     }
 }
 
@@ -115,9 +117,16 @@ fn begin(work: Work, with_edits: bool) -> WorkSession {
         versions: work.versions,
         inserted: work.inserted,
         deleted: work.deleted,
-        proposed_by: work.proposed_by.into_iter().collect(),
+        proposed_by: work.told.accepted.into_iter().map(|accepted| accepted.by).collect(),
+        restores: work.told.restores.into_iter().collect(),
+        rolls_back: work.told.rolls_back.into_iter().collect(),
         edits: with_edits.then_some(work.edits),
     }
+}
+
+/// A large edit has several events, which say the same.
+fn add_once<T: PartialEq>(list: &mut Vec<T>, one: Option<T>) {
+    list.extend(one.filter(|one| !list.contains(one)));
 }
 
 fn add(session: &mut WorkSession, work: Work) {
@@ -128,9 +137,9 @@ fn add(session: &mut WorkSession, work: Work) {
     session.versions = both.map(|(newer, older)| (newer.0.min(older.0), newer.1.max(older.1)));
     session.inserted = session.inserted.saturating_add(work.inserted);
     session.deleted = session.deleted.saturating_add(work.deleted);
-    if let Some(by) = work.proposed_by.filter(|by| !session.proposed_by.contains(by)) {
-        session.proposed_by.push(by);
-    }
+    add_once(&mut session.proposed_by, work.told.accepted.map(|accepted| accepted.by));
+    add_once(&mut session.restores, work.told.restores);
+    add_once(&mut session.rolls_back, work.told.rolls_back);
     if let Some(edits) = session.edits.as_mut() {
         edits.extend(work.edits);
     }
@@ -150,7 +159,7 @@ mod tests {
             versions: Some((at, at)),
             inserted: 2,
             deleted: 1,
-            proposed_by: None,
+            told: Told::default(),
             edits: Vec::new(),
         }
     }

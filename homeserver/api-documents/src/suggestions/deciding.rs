@@ -3,31 +3,28 @@
 
 use axum::{Json, extract::State};
 use ruma::{OwnedEventId, OwnedRoomId, UserId};
-use serde_json::{Value, json};
-use weft_crdt::Update;
+use serde_json::Value;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
 };
-use weft_room_api::{NewEvent, RefusedEdit, RoomError};
+use weft_room_api::{RefusedEdit, RoomError};
 use weft_wire::{
-    event_types,
-    limits::MAX_SEALED_UPDATE_BYTES,
+    purpose::Purpose,
     resolution::{Outcome, ResolutionContent},
     rest::{SuggestionDecided, SuggestionState},
-    update::UpdateContent,
 };
 
 use super::{
     InDocument, event_id,
     reading::{Effect, Found, Reading},
-    relation,
 };
 use crate::{
     DocumentPorts,
     bin::check_not_in_bin,
     caller::{Named, joined},
     failures::{inadmissible_suggestion, may_not, suggestion_closed, suggestion_outdated},
+    purposes,
     resolutions::{self, named},
     show::described,
 };
@@ -55,8 +52,13 @@ pub(super) async fn accept(
         Effect::Gone => return Err(suggestion_outdated()),
         Effect::Impossible(error) => return Err(inadmissible_suggestion(&error)),
     };
-    let update = Update::parse(applied.update).map_err(|error| ApiError::internal("an accepted update", &error))?;
-    let update = ports.rooms.send(&room, accepting(user, &id, &update)?).await?;
+    let purpose = Purpose {
+        accepts: Some(id.clone()),
+        ..Purpose::default()
+    };
+    let edit = purposes::edit(user, applied.update, &purpose)?;
+    let mut sent = ports.rooms.send_edit(&room, edit).await?.into_iter();
+    let update = sent.next().ok_or_else(suggestion_outdated)?;
     let content = ResolutionContent {
         outcome: Outcome::Accepted,
         after: named(&found.standing),
@@ -69,29 +71,6 @@ pub(super) async fn accept(
         update: Some(update),
         version: Some(ports.rooms.reader().document_version(&room).await?),
     }))
-}
-
-/// The update event of the editor.
-fn accepting(user: &UserId, suggestion: &OwnedEventId, update: &Update) -> ApiResult<NewEvent> {
-    let bytes = update.encode();
-    if bytes.len() > MAX_SEALED_UPDATE_BYTES {
-        return Err(ApiError::too_large("The accepted edit does not fit into one event."));
-    }
-    let ranges = update.ranges().into_iter().map(|(client, range)| (client.get(), range));
-    let content = serde_json::to_value(UpdateContent::new(&bytes, ranges));
-    let content = content.map_err(|error| ApiError::internal("an accepted update", &error))?;
-    let mut content = content.as_object().cloned().unwrap_or_default();
-    content.insert("accepts".to_owned(), json!(suggestion));
-    content.extend(relation(suggestion));
-    Ok(NewEvent {
-        sender: user.to_owned(),
-        kind: event_types::UPDATE.to_owned(),
-        state_key: None,
-        content,
-        redacts: None,
-        txn: None,
-        timestamp: None,
-    })
 }
 
 /// Rejects a suggestion; 403 below editor.

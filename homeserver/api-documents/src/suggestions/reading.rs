@@ -19,8 +19,9 @@ use weft_wire::{
 
 use super::proposal::{Proposal, ProposalError};
 use crate::{
-    DocumentPorts, acceptance, comments,
+    DocumentPorts, comments,
     difference::attributed,
+    purposes,
     resolutions::{Decision, decisions},
     show::described,
 };
@@ -131,7 +132,8 @@ impl<'a> Reading<'a> {
         updates.sort_by_key(|row| (row.at, &row.event));
         for row in updates {
             let update = self.ports.rooms.reader().event(Some(self.room), &row.event).await?;
-            if update.is_some_and(|update| acceptance::named(&update).as_deref() == Some(pdu.event_id())) {
+            let purpose = update.and_then(|update| purposes::purpose_of(&update));
+            if purpose.is_some_and(|purpose| purpose.accepts.as_deref() == Some(pdu.event_id())) {
                 return Ok(Some(Decided {
                     state: SuggestionState::Accepted,
                     by: Some(row.sender.clone()),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use ruma::RoomVersionId;
-use weft_room_api::{EventOfText, RequestedEdit, RoomCommand};
+use weft_room_api::{EditToSend, EventOfText, RequestedEdit, RoomCommand};
 
 use super::{ALICE, BOB, net::Net};
 
@@ -49,6 +49,12 @@ async fn every_command_reaches_a_room_through_its_serialised_form() {
         key: None,
     };
     rooms.request_edit(&room, nothing).await.unwrap();
+    let nothing = EditToSend {
+        user: weft_testkit::user(BOB),
+        update: Bytes::from_static(&[0, 0]),
+        fields: serde_json::Map::new(),
+    };
+    assert!(rooms.send_edit(&room, nothing).await.unwrap().is_empty());
     assert_eq!(net.text("b.example", &room).await, "Hello world");
     net.assert_same(&room).await;
     assert_eq!(net.commands(), BTreeSet::from(RoomCommand::NAMES));

@@ -57,6 +57,12 @@ pub struct WorkSession {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(with = "Vec<crate::schema::UserId>")]
     pub proposed_by: Vec<OwnedUserId>,
+    /// The points that the author restored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restores: Vec<RestoredPoint>,
+    /// The edits that the author undid.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rolls_back: Vec<RolledBackEdits>,
     /// With `detail=edits`: the edits, newest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub edits: Option<Vec<HistoryEdit>>,
@@ -86,6 +92,38 @@ pub struct HistoryEdit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::schema::UserId>")]
     pub proposed_by: Option<OwnedUserId>,
+    /// The point that it restores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restores: Option<RestoredPoint>,
+    /// The edits that it undoes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rolls_back: Option<RolledBackEdits>,
+}
+
+/// An earlier point, as the update that restores it names it ([`crate::purpose::Restores`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RestoredPoint {
+    /// The newest events of which the restored text has something.
+    pub heads: Vec<OwnedEventId>,
+    /// Its state hash, in unpadded URL-safe base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_hash: Option<String>,
+    /// If the only head is a named version that the caller may see: its name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Edits that were undone, as the update that undoes them names them ([`crate::purpose::RollsBack`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RolledBackEdits {
+    /// Whose edits.
+    pub user: OwnedUserId,
+    /// After these events.
+    pub after: Vec<OwnedEventId>,
+    /// Up to these events.
+    pub heads: Vec<OwnedEventId>,
 }
 
 /// A `dev.weft.version` event.
