@@ -55,7 +55,8 @@ impl Authorship {
     ) -> ApiResult<Self> {
         let reader = ports.rooms.reader();
         let clients: BTreeSet<u64> = runs.iter().filter_map(|run| run.client).collect();
-        let authors = reader.authors(room, &clients).await?;
+        let all = clients.iter().map(|client| (*client, 0, u32::MAX)).collect();
+        let authors = reader.authors(room, &all).await?;
         let events: BTreeMap<_, _> = authors
             .values()
             .flatten()

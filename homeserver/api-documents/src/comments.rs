@@ -4,6 +4,8 @@
 mod anchoring;
 mod threads;
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Path, Query, State, rejection::QueryRejection},
@@ -21,10 +23,9 @@ use weft_http::{
 };
 use weft_render::Unit;
 use weft_room_api::NewEvent;
-use weft_room_read::{Direction, TimelineEvent, Types};
 use weft_wire::{
     event_types,
-    limits::{MAX_COMMENTS_PER_PAGE, MAX_HISTORY_EVENTS, MAX_MENTIONS},
+    limits::{MAX_COMMENTS_PER_PAGE, MAX_MENTIONS},
     resolution::{Outcome, ResolutionContent},
     rest::{Comment, CommentList, CommentResolved, CommentThread, SendReply},
     schema,
@@ -38,6 +39,7 @@ use super::{
     DocumentPorts, Read,
     caller::{Named, joined},
     chat::transaction,
+    pages::{self, Extent, Sought},
     request::{JsonBody, idempotency_key, with_idempotency_key},
     resolutions::{self, named},
 };
@@ -46,8 +48,6 @@ pub(super) use self::threads::{Reading, is_answer};
 
 /// Comments or replies of a page if the request does not say.
 const ENTRIES: usize = 50;
-/// Events that are read at a time.
-const EVENTS_AT_ONCE: usize = 200;
 const BASE: &str = "/_weft/client/v1/documents/{id}/comments";
 
 pub(super) fn routes() -> Routes<DocumentPorts> {
@@ -234,49 +234,47 @@ async fn list(
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> ApiResult<Json<CommentList>> {
     let Query(query) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
-    let (limit, mut before) = (query.limit()?, query.from()?);
+    let extent = Extent {
+        before: query.from()?,
+        limit: query.limit()?,
+    };
     let _permit = ports.content_reads.permit(&session.user_id).await?;
     let room = joined(&ports, &named, &session.user_id).await?;
     let reading = Reading::of(&ports, &room, &session.user_id).await?;
-    let reader = ports.rooms.reader();
-    let (mut found, mut read) = (Vec::new(), 0);
-    let next = 'pages: loop {
-        let page = reader
-            .timeline(
-                &room,
-                before,
-                Direction::Backward,
-                Types::WithoutUpdates,
-                EVENTS_AT_ONCE,
-            )
-            .await?;
-        read += page.events.len();
-        before = page.next;
-        let events: Vec<TimelineEvent> = page.events.into_iter().filter(|event| may_begin(&event.pdu)).collect();
-        for event in reader.visible_to_user(&room, &session.user_id, events).await? {
-            if reading.is_exhausted() {
-                break 'pages Some(event.order.saturating_add(1));
-            }
-            let Some(root) = reading.begun(event.pdu).await? else {
-                continue;
-            };
-            if query.resolved.is_some_and(|wanted| wanted != root.is_resolved()) {
-                continue;
-            }
-            if found.len() == limit {
-                break 'pages Some(event.order.saturating_add(1));
-            }
-            found.push(root);
-        }
-        if before.is_none() || read >= MAX_HISTORY_EVENTS {
-            break before;
-        }
+    let comments = Begun {
+        reading: &reading,
+        resolved: query.resolved,
     };
+    let (found, next_page) = pages::page(&ports, &room, &session.user_id, &comments, extent).await?;
     ports.access.note(&session.user_id, &room, Read::Rendered);
     Ok(Json(CommentList {
         comments: shown(&reading, found, query.unit).await?,
-        next_page: next.map(|next| next.to_string()),
+        next_page,
     }))
+}
+
+/// Comments, of which only the resolved or only the open ones may be asked for.
+struct Begun<'a> {
+    reading: &'a Reading<'a>,
+    resolved: Option<bool>,
+}
+
+impl Sought for Begun<'_> {
+    type Found = Root;
+
+    fn may_be(pdu: &Pdu) -> bool {
+        may_begin(pdu)
+    }
+
+    async fn read(&self, pdu: Arc<Pdu>) -> ApiResult<Option<Root>> {
+        let root = self.reading.begun(pdu).await?;
+        let is_wanted = |root: &Root| self.resolved.is_none_or(|wanted| wanted == root.is_resolved());
+        Ok(root.filter(is_wanted))
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.reading.is_exhausted()
+    }
 }
 
 /// Whether a thread may begin with the event.
@@ -407,7 +405,7 @@ pub(super) async fn visible_event(
     room: &RoomId,
     user: &UserId,
     id: &OwnedEventId,
-) -> ApiResult<std::sync::Arc<Pdu>> {
+) -> ApiResult<Arc<Pdu>> {
     let reader = ports.rooms.reader();
     let stored = reader.events(room, std::slice::from_ref(id)).await?;
     let pdus: Vec<_> = stored

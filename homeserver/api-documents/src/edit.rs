@@ -20,7 +20,8 @@ use weft_http::{
     openapi::{Operation, Routes},
 };
 use weft_render::{Change, Conflict, ConflictKind, EditRequest, Edited, Unit};
-use weft_room_api::{CurrentText, RefusedEdit, RequestKey, RequestOutcome, RequestedEdit, RoomError};
+use weft_room_api::{RefusedEdit, RequestKey, RequestOutcome, RequestedEdit, RoomError};
+use weft_room_read::author_of;
 use weft_wire::{
     document::DocumentKind,
     limits::MAX_CHANGES_PER_EDIT,
@@ -34,7 +35,7 @@ use super::{
     caller::{Named, joined},
     content::etag,
     failures::{document_changed, key_reused, refused_content, unknown_version},
-    point::{self, Point},
+    point::{self, Point, Present},
     request::{JsonBody, idempotency_key, with_idempotency_key},
 };
 
@@ -62,7 +63,9 @@ pub(super) fn routes() -> Routes<DocumentPorts> {
     )
 }
 
-/// Attempts to make the edit while others change the text, and to read a text with its version.
+/// Conflicts whose authors are looked up, each by a read of the index; the others are without.
+const MAX_CONFLICTS_WITH_AUTHORS: usize = 128;
+/// Attempts to make the edit while others change the text.
 const ATTEMPTS: usize = 4;
 
 /// The body of `PATCH /documents/{id}/edit`.
@@ -89,14 +92,6 @@ struct Editing<'a> {
     request: &'a EditDocument,
     /// Name and digest of the request, if it has a key.
     key: Option<(String, [u8; 32])>,
-}
-
-/// The text, and the version before it was read.
-struct Present {
-    text: CurrentText,
-    version: u64,
-    /// The text is that of the version, and not of a later one.
-    is_exact: bool,
 }
 
 /// Makes the edit. The answer means that it is on disk.
@@ -186,7 +181,7 @@ fn ends_there(base: Option<&Bytes>, Blocks { client, clock }: Blocks) -> bool {
 impl Editing<'_> {
     /// Makes the edit of the present text. `None`: others changed the text meanwhile, and it is to be made again.
     async fn attempt(&self, writer: &mut Writer) -> ApiResult<Option<EditAccepted>> {
-        let present = self.present().await?;
+        let present = point::present(self.ports, self.room).await?;
         let if_version = self.condition(&present)?;
         if if_version.is_some() && !present.is_exact {
             return Ok(None);
@@ -232,26 +227,6 @@ impl Editing<'_> {
             | RequestOutcome::VersionChanged
             | RequestOutcome::Missing
             | RequestOutcome::Foreign => Ok(None),
-        }
-    }
-
-    /// The text with its version.
-    async fn present(&self) -> ApiResult<Present> {
-        let (rooms, reader) = (&self.ports.rooms, self.ports.rooms.reader());
-        let mut version = reader.document_version(self.room).await?;
-        let mut attempt = 1;
-        loop {
-            let text = rooms.current_text(self.room).await?;
-            let after = reader.document_version(self.room).await?;
-            let is_exact = after == version;
-            if is_exact || attempt == ATTEMPTS {
-                return Ok(Present {
-                    text,
-                    version,
-                    is_exact,
-                });
-            }
-            (version, attempt) = (after, attempt + 1);
         }
     }
 
@@ -309,12 +284,14 @@ impl Editing<'_> {
         let is_inserted = |conflict: &&Conflict| conflict.kind == ConflictKind::Inserted;
         let place = |conflict: &Conflict| (conflict.client, conflict.clocks.0);
         let places = conflicts.iter().filter(is_inserted).map(place);
-        let reader = self.ports.rooms.reader();
-        let authors = reader.authors_of(self.room, places.collect::<Vec<_>>()).await?;
+        let units = places.map(|(client, clock)| (client, clock, clock.saturating_add(1)));
+        let units = units.take(MAX_CONFLICTS_WITH_AUTHORS).collect();
+        let authors = self.ports.rooms.reader().authors(self.room, &units).await?;
         let named = conflicts.into_iter().map(|conflict| {
-            let author = Some(&conflict)
-                .filter(is_inserted)
-                .and_then(|conflict| authors.get(&place(conflict)));
+            let author = Some(&conflict).filter(is_inserted).and_then(|conflict| {
+                let (client, clock) = place(conflict);
+                author_of(&authors, client, clock)
+            });
             EditConflict {
                 change: conflict.change,
                 kind: match conflict.kind {
@@ -324,8 +301,8 @@ impl Editing<'_> {
                 },
                 from: conflict.from,
                 to: conflict.to,
-                by: author.map(|author| author.user.clone()),
-                at: author.and_then(|author| author.at),
+                by: author.map(|author| author.author.clone()),
+                at: author.filter(|author| author.event.is_some()).map(|author| author.at),
             }
         });
         Ok(named.collect())

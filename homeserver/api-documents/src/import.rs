@@ -20,6 +20,7 @@ use weft_http::{
 };
 use weft_render::{ApplyRequest, Direction, ImportRequest, Imported, Source};
 use weft_room_api::{RefusedEdit, RoomError};
+use weft_room_read::author_of;
 use weft_wire::{
     document::DocumentKind,
     limits::{MAX_IMPORT_BYTES, MAX_TITLE_BYTES},
@@ -240,9 +241,12 @@ async fn client_in(
         if text.state_vector().get(client) == 0 {
             return Ok((client, false));
         }
-        let authors = ports.rooms.reader().authors_of(room, vec![(client.get(), 0)]).await?;
-        let is_own = authors.values().all(|author| author.user == *user);
-        if is_own {
+        let authors = ports
+            .rooms
+            .reader()
+            .authors(room, &[(client.get(), 0, 1)].into())
+            .await?;
+        if author_of(&authors, client.get(), 0).is_none_or(|author| author.author == *user) {
             return Ok((client, true));
         }
     }

@@ -34,6 +34,7 @@ mod lock;
 mod media;
 mod members;
 mod ownership;
+mod pages;
 mod point;
 mod presence;
 mod purposes;

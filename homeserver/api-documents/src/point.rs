@@ -5,6 +5,7 @@ use bytes::Bytes;
 use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use serde_json::json;
 use weft_http::errors::{ApiError, ApiResult};
+use weft_room_api::CurrentText;
 use weft_room_read::versions::VersionPlace;
 use weft_wire::errcode;
 
@@ -12,6 +13,9 @@ use super::DocumentPorts;
 
 /// Integers from here on are times in milliseconds (March 1973); lower ones are versions.
 const FIRST_TIME: u64 = 100_000_000_000;
+
+/// Attempts to read the text and its version as of one moment.
+const ATTEMPTS: u32 = 4;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,6 +138,37 @@ pub(super) async fn content(
     };
     let version = Some(version);
     Ok(PastContent { state, version })
+}
+
+/// The text, and the version before it was read.
+pub(super) struct Present {
+    pub(super) text: CurrentText,
+    pub(super) version: u64,
+    /// The text is that of the version, and not of a later one.
+    pub(super) is_exact: bool,
+}
+
+/// The present text with its version.
+///
+/// # Errors
+/// When the text can't be read.
+pub(super) async fn present(ports: &DocumentPorts, room: &RoomId) -> ApiResult<Present> {
+    let (rooms, reader) = (&ports.rooms, ports.rooms.reader());
+    let mut version = reader.document_version(room).await?;
+    let mut attempt = 1;
+    loop {
+        let text = rooms.current_text(room).await?;
+        let after = reader.document_version(room).await?;
+        let is_exact = after == version;
+        if is_exact || attempt == ATTEMPTS {
+            return Ok(Present {
+                text,
+                version,
+                is_exact,
+            });
+        }
+        (version, attempt) = (after, attempt + 1);
+    }
 }
 
 /// The version of a version or a time.

@@ -7,6 +7,8 @@ mod deciding;
 mod proposal;
 mod reading;
 
+use std::sync::Arc;
+
 use axum::{
     Json,
     extract::{Path, Query, State, rejection::QueryRejection},
@@ -21,6 +23,7 @@ use ruma::{EventId, OwnedEventId, RoomId, UserId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_crdt::Document;
+use weft_dag::Pdu;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -28,12 +31,9 @@ use weft_http::{
 };
 use weft_render::{Change, EditRequest, Edited, Unit};
 use weft_room_api::NewEvent;
-use weft_room_read::{Direction, TimelineEvent, Types};
 use weft_wire::{
     event_types,
-    limits::{
-        MAX_CHANGES_PER_EDIT, MAX_COMMENTS_PER_PAGE, MAX_HISTORY_EVENTS, MAX_SEALED_UPDATE_BYTES, MAX_SUMMARY_BYTES,
-    },
+    limits::{MAX_CHANGES_PER_EDIT, MAX_COMMENTS_PER_PAGE, MAX_SEALED_UPDATE_BYTES, MAX_SUMMARY_BYTES},
     rest::{Suggestion, SuggestionList, SuggestionShown, SuggestionState},
     schema,
     suggestion::SuggestionContent,
@@ -45,6 +45,7 @@ use super::{
     caller::{Named, joined},
     chat::transaction,
     failures::{inadmissible_suggestion, may_not},
+    pages::{self, Extent, Sought},
     point::{self, Point},
     request::{JsonBody, idempotency_key, with_idempotency_key},
     show::described,
@@ -52,8 +53,6 @@ use super::{
 
 /// Suggestions of a page if the request does not say.
 const ENTRIES: usize = 50;
-/// Events that are read at a time.
-const EVENTS_AT_ONCE: usize = 200;
 const BASE: &str = "/_weft/client/v1/documents/{id}/suggestions";
 
 pub(super) fn routes() -> Routes<DocumentPorts> {
@@ -257,53 +256,41 @@ async fn list(
         )));
     }
     let before = query.from.as_deref().map(str::parse).transpose();
-    let mut before = before.map_err(|_| ApiError::invalid_param("from is the nextPage of a page."))?;
+    let before = before.map_err(|_| ApiError::invalid_param("from is the nextPage of a page."))?;
     let _permit = ports.content_reads.permit(&session.user_id).await?;
     let room = joined(&ports, &named, &session.user_id).await?;
     let reading = Reading::of(&ports, &room, &session.user_id).await?;
-    let reader = ports.rooms.reader();
-    let (mut suggestions, mut read) = (Vec::new(), 0);
-    let next = 'pages: loop {
-        let page = reader
-            .timeline(
-                &room,
-                before,
-                Direction::Backward,
-                Types::WithoutUpdates,
-                EVENTS_AT_ONCE,
-            )
-            .await?;
-        read += page.events.len();
-        before = page.next;
-        let events: Vec<TimelineEvent> = page
-            .events
-            .into_iter()
-            .filter(|event| reading::is_suggestion(&event.pdu))
-            .collect();
-        for event in reader.visible_to_user(&room, &session.user_id, events).await? {
-            if reading.is_exhausted() {
-                break 'pages Some(event.order.saturating_add(1));
-            }
-            let Some(found) = reading.suggestion(event.pdu).await? else {
-                continue;
-            };
-            if query.state.is_some_and(|wanted| wanted != found.shown.state) {
-                continue;
-            }
-            if suggestions.len() == limit {
-                break 'pages Some(event.order.saturating_add(1));
-            }
-            suggestions.push(found.shown);
-        }
-        if before.is_none() || read >= MAX_HISTORY_EVENTS {
-            break before;
-        }
+    let made = Made {
+        reading: &reading,
+        state: query.state,
     };
+    let extent = Extent { before, limit };
+    let (suggestions, next_page) = pages::page(&ports, &room, &session.user_id, &made, extent).await?;
     ports.access.note(&session.user_id, &room, Read::Rendered);
-    Ok(Json(SuggestionList {
-        suggestions,
-        next_page: next.map(|next: i64| next.to_string()),
-    }))
+    Ok(Json(SuggestionList { suggestions, next_page }))
+}
+
+/// Suggestions, of which only those of one state may be asked for.
+struct Made<'a> {
+    reading: &'a Reading<'a>,
+    state: Option<SuggestionState>,
+}
+
+impl Sought for Made<'_> {
+    type Found = Suggestion;
+
+    fn may_be(pdu: &Pdu) -> bool {
+        reading::is_suggestion(pdu)
+    }
+
+    async fn read(&self, pdu: Arc<Pdu>) -> ApiResult<Option<Suggestion>> {
+        let found = self.reading.suggestion(pdu).await?.map(|found| found.shown);
+        Ok(found.filter(|shown| self.state.is_none_or(|wanted| wanted == shown.state)))
+    }
+
+    fn is_exhausted(&self) -> bool {
+        self.reading.is_exhausted()
+    }
 }
 
 /// A suggestion with the difference that it makes.

@@ -6,14 +6,14 @@ use std::{
 };
 
 use futures_util::future::try_join_all;
-use ruma::{OwnedEventId, OwnedUserId, RoomId};
+use ruma::{OwnedEventId, OwnedRoomId, OwnedUserId, RoomId};
 use weft_dag::Pdu;
 use weft_room_api::Unavailable;
-use weft_store::tables::documents::CLAIMS;
+use weft_store::tables::documents::{CLAIMS, CLIENT_OWNERS, ClaimRow};
 
 use crate::Reader;
 
-/// Clients or events that are read at a time.
+/// Ranges or events that are read at a time.
 const AT_ONCE: usize = 256;
 
 /// A range of a client's blocks, and who brought it.
@@ -34,24 +34,34 @@ pub struct AuthoredBlocks {
 /// The ranges of each client, by their first clocks.
 pub type Authors = BTreeMap<u64, Vec<AuthoredBlocks>>;
 
+/// Blocks of a client: the client id and the clocks, the end excluded.
+pub type Blocks = (u64, u32, u32);
+
+/// Who brought a unit of content.
+#[must_use]
+pub fn author_of(authors: &Authors, client: u64, clock: u32) -> Option<&AuthoredBlocks> {
+    let ranges = authors.get(&client)?;
+    let at = ranges.partition_point(|one| one.to <= clock);
+    ranges.get(at).filter(|one| one.from <= clock)
+}
+
 impl Reader {
-    /// Who brought the blocks of these clients. The cost follows the number of events that have blocks of them.
+    /// Who brought these blocks, which must not overlap. The cost follows the number of events that have some of them, and of edits that
+    /// are not signed yet.
     ///
     /// # Errors
     /// When the store can't be read.
-    pub async fn authors(&self, room: &RoomId, clients: &BTreeSet<u64>) -> Result<Authors, Unavailable> {
+    pub async fn authors(&self, room: &RoomId, wanted: &BTreeSet<Blocks>) -> Result<Authors, Unavailable> {
         let journal = self.edits_in_journal(room).await?;
-        let wanted: Vec<u64> = clients.iter().copied().collect();
-        let mut claims: Vec<(u64, u32, u32, OwnedEventId)> = Vec::new();
+        let wanted: Vec<Blocks> = wanted.iter().copied().collect();
+        let mut claims: BTreeMap<(u64, u32), ClaimRow> = BTreeMap::new();
         for some in wanted.chunks(AT_ONCE) {
-            let rows = some
-                .iter()
-                .map(|client| self.store.scan_all(CLAIMS.under(&(room, *client))));
+            let rows = some.iter().map(|blocks| self.claims_of(room, *blocks));
             for ((_, client, from), row) in try_join_all(rows).await?.into_iter().flatten() {
-                claims.push((client, from, row.to, row.event));
+                claims.insert((client, from), row);
             }
         }
-        let ids: BTreeSet<&OwnedEventId> = claims.iter().map(|(.., event)| event).collect();
+        let ids: BTreeSet<&OwnedEventId> = claims.values().map(|row| &row.event).collect();
         let ids: Vec<OwnedEventId> = ids.into_iter().cloned().collect();
         let mut events: HashMap<OwnedEventId, Arc<Pdu>> = HashMap::with_capacity(ids.len());
         for some in ids.chunks(AT_ONCE) {
@@ -59,7 +69,7 @@ impl Reader {
             events.extend(found.map(|event| (event.pdu.event_id().to_owned(), event.pdu)));
         }
         let mut authors = Authors::new();
-        for (client, from, to, event) in claims {
+        for ((client, from), ClaimRow { to, event }) in claims {
             let Some(pdu) = events.get(&event) else { continue };
             authors.entry(client).or_default().push(AuthoredBlocks {
                 from,
@@ -87,5 +97,30 @@ impl Reader {
             }
         }
         Ok(authors)
+    }
+
+    /// The rows of the index with some of these blocks. The first one may begin before them.
+    async fn claims_of(
+        &self,
+        room: &RoomId,
+        (client, from, to): Blocks,
+    ) -> Result<Vec<((OwnedRoomId, u64, u32), ClaimRow)>, Unavailable> {
+        let of_client = || CLAIMS.under(&(room, client));
+        let first = of_client().through(&(room, client, from)).reversed().limit(1);
+        let mut rows = self.store.scan(first).await?;
+        rows.retain(|(_, row)| row.to > from);
+        if from.saturating_add(1) < to {
+            let others = of_client().after(&(room, client, from)).before(&(room, client, to));
+            rows.extend(self.store.scan_all(others).await?);
+        }
+        Ok(rows)
+    }
+
+    /// Whether a signed event has blocks of this client id.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn is_owned(&self, room: &RoomId, client: u64) -> Result<bool, Unavailable> {
+        Ok(self.store.contains(&CLIENT_OWNERS, &(room, client)).await?)
     }
 }

@@ -4,7 +4,9 @@
 use futures_util::try_join;
 use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
 use weft_room_api::Unavailable;
-use weft_store::tables::documents::{DOC_SEQ, DOCUMENT_CHANGES, DOCUMENTS, DOCUMENTS_OF, DocumentChange, DocumentRow};
+use weft_store::tables::documents::{
+    DOC_SEQ, DOCUMENT_CHANGES, DOCUMENTS, DOCUMENTS_OF, DocumentChange, DocumentRow, EDIT_REQUESTS, EditRequestRow,
+};
 use weft_wire::{Role, document::DocumentKind, rest::Document};
 
 use crate::{Reader, damaged};
@@ -47,6 +49,14 @@ impl Reader {
             Some((room.clone(), body))
         });
         Ok(found)
+    }
+
+    /// The answer to an edit that a request made under this name.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn edit_request(&self, room: &RoomId, name: &str) -> Result<Option<EditRequestRow>, Unavailable> {
+        Ok(self.store.get(&EDIT_REQUESTS, &(room, name)).await?)
     }
 
     async fn documents(&self, rows: Vec<(OwnedRoomId, String)>) -> Result<Vec<Document>, Unavailable> {

@@ -6,7 +6,6 @@
 mod access;
 mod audit;
 mod authors;
-mod authorship;
 mod cache;
 mod content;
 mod documents;
@@ -44,8 +43,7 @@ use weft_room_api::Unavailable;
 
 pub use access::Access;
 pub use audit::{AuditItem, AuditLog};
-pub use authors::{AuthoredBlocks, Authors};
-pub use authorship::Authorship;
+pub use authors::{AuthoredBlocks, Authors, Blocks, author_of};
 pub use events::{Place, StoredEvent};
 pub use members::RoomMembership;
 pub use relations::Relations;
