@@ -70,6 +70,130 @@ async fn shown(client: &Client, room: &str, suggestion: &str) -> Result<Answer> 
     ask(client, Method::GET, room, &path, None).await
 }
 
+async fn accept(client: &Client, room: &str, suggestion: &str, body: Value) -> Result<Answer> {
+    let path = format!("/suggestions/{}/accept", segment(suggestion));
+    ask(client, Method::POST, room, &path, Some(body)).await
+}
+
+/// The number of the change that inserts or deletes this text.
+fn change_of(shown: &Value, text: &str) -> u64 {
+    let runs = shown["runs"].as_array().unwrap();
+    let run = runs.iter().find(|run| run["text"] == text && run["kind"] != "equal");
+    let change = run.and_then(|run| run["change"].as_u64());
+    change.unwrap_or_else(|| panic!("no change has {text:?}: {shown}"))
+}
+
+#[tokio::test]
+async fn a_part_of_a_suggestion_is_accepted_and_the_rest_stays_open() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, _, room) = suggested(&world, "The quick brown fox").await?;
+    let id = suggest(
+        &bob,
+        &room,
+        json!([
+            {"type": "replace", "at": 4, "length": 5, "text": "slow"},
+            {"type": "insert", "at": 8, "text": " old"},
+            {"type": "append", "text": " jumps"},
+        ]),
+        "Three changes",
+    )
+    .await?;
+    until_state(&alice, &room, &id, "open").await?;
+    let seen = shown(&alice, &room, &id).await?.ok()?;
+    let (first, last) = (change_of(&seen, "slow"), change_of(&seen, " jumps"));
+    let version = seen["version"].as_u64().context("no version")?;
+    for (body, status) in [
+        (json!({"changes": [last]}), StatusCode::BAD_REQUEST),
+        (json!({"changes": [], "version": version}), StatusCode::BAD_REQUEST),
+        (json!({"changes": [99], "version": version}), StatusCode::BAD_REQUEST),
+        (json!({"changes": [last], "version": 100_000}), StatusCode::CONFLICT),
+    ] {
+        let refused = accept(&alice, &room, &id, body.clone()).await?;
+        assert_eq!(refused.status, status, "{body}: {refused:?}");
+    }
+    // An edit elsewhere does not matter.
+    edit(&alice, &room, json!([{"type": "insert", "at": 0, "text": "Look: "}])).await?;
+    let part = accept(&alice, &room, &id, json!({"changes": [last], "version": version}))
+        .await?
+        .ok()?;
+    assert_eq!((&part["state"], part.get("eventId")), (&json!("open"), None), "{part}");
+    for client in [&alice, &bob] {
+        until_text(client, &room, "Look: The quick brown fox jumps").await?;
+        let left = client
+            .until("the part", || async {
+                let found = shown(client, &room, &id).await?.ok()?;
+                Ok(Some(found).filter(|found| found["parts"][0]["by"] == alice.user))
+            })
+            .await?;
+        assert_eq!(
+            (&left["state"], &left["applies"]),
+            (&json!("open"), &json!(true)),
+            "{left}"
+        );
+        let left = runs(&left);
+        assert!(left.iter().all(|run| run.1 != " jumps"), "{left:?}");
+        let deleted: String = left.iter().filter(|run| run.0 == "delete").map(|run| run.1.as_str()).collect();
+        assert_eq!(deleted, "quick", "{left:?}");
+    }
+    // The numbers that were shown before the part was accepted mean something else now.
+    let stale = accept(&alice, &room, &id, json!({"changes": [first], "version": version})).await?;
+    assert_eq!(
+        (stale.status, stale.errcode()),
+        (StatusCode::CONFLICT, "DEV_WEFT_DOCUMENT_CHANGED")
+    );
+    // What is left is accepted as a whole.
+    let rest = decide(&alice, &room, &id, "accept").await?.ok()?;
+    assert_eq!(rest["state"], "accepted");
+    for client in [&alice, &bob] {
+        until_state(client, &room, &id, "accepted").await?;
+        let text = text(client, &room).await?;
+        assert!(text.starts_with("Look: The slow") && text.contains(" old"), "{text}");
+        assert_eq!(text.matches(" jumps").count(), 1, "{text}");
+        let blame = ask(client, Method::GET, &room, "/blame", None).await?.ok()?;
+        let run = blame["runs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|run| run["text"] == " jumps");
+        let run = run.context("no run")?;
+        assert_eq!(
+            (&run["author"], &run["proposedBy"]),
+            (&json!(alice.user), &json!(bob.user)),
+            "{blame}"
+        );
+    }
+    check_rejected_rest(&alice, &bob, &room).await
+}
+
+/// The rest of a suggestion may be rejected with the part that is accepted; a change of its place makes it outdated.
+async fn check_rejected_rest(alice: &Client, bob: &Client, room: &str) -> Result<()> {
+    let changes = json!([{"type": "insert", "at": 0, "text": "<"}, {"type": "append", "text": ">"}]);
+    let id = suggest(bob, room, changes, "Brackets").await?;
+    until_state(alice, room, &id, "open").await?;
+    let seen = shown(alice, room, &id).await?.ok()?;
+    let body = json!({"changes": [change_of(&seen, "<")], "version": seen["version"], "rest": "rejected"});
+    let decided = accept(alice, room, &id, body).await?.ok()?;
+    assert_eq!(decided["state"], "rejected");
+    for client in [alice, bob] {
+        let seen = until_state(client, room, &id, "rejected").await?;
+        assert_eq!(seen["parts"].as_array().map(Vec::len), Some(1), "{seen}");
+        let text = text(client, room).await?;
+        assert!(text.starts_with('<') && !text.ends_with('>'), "{text}");
+    }
+    let changes = json!([{"type": "replace", "at": 1, "length": 4, "text": "See"}, {"type": "append", "text": "!"}]);
+    let id = suggest(bob, room, changes, "More").await?;
+    until_state(alice, room, &id, "open").await?;
+    let seen = shown(alice, room, &id).await?.ok()?;
+    edit(alice, room, json!([{"type": "delete", "at": 2, "length": 1}])).await?;
+    let body = json!({"changes": [change_of(&seen, "!")], "version": seen["version"]});
+    let stale = accept(alice, room, &id, body).await?;
+    assert_eq!(
+        (stale.status, stale.errcode()),
+        (StatusCode::CONFLICT, "DEV_WEFT_DOCUMENT_CHANGED")
+    );
+    Ok(())
+}
+
 /// Waits until a server shows a suggestion in this state.
 async fn until_state(client: &Client, room: &str, suggestion: &str, state: &str) -> Result<Value> {
     client

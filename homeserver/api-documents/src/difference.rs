@@ -79,7 +79,9 @@ async fn diff(
         to: after,
     };
     let difference = ports.renderer.diff(room.as_str(), request).await?;
-    let answer = attributed(&ports, &room, user, difference.runs, steps).await?;
+    let mut answer = attributed(&ports, &room, user, difference.runs, steps).await?;
+    // Only changes of suggestions are chosen from.
+    answer.runs.iter_mut().for_each(|run| run.change = None);
     ports.access.note(user, &room, Read::Rendered);
     Ok(Json(answer))
 }
@@ -105,6 +107,7 @@ pub(super) async fn attributed(
                 deleted_by: None,
                 deleted_at: None,
                 attributes: run.attributes,
+                change: run.change,
             });
             continue;
         }
@@ -118,6 +121,7 @@ pub(super) async fn attributed(
                 deleted_by: deleted.as_ref().map(|(by, _)| by.clone()),
                 deleted_at: deleted.map(|(_, at)| at),
                 attributes: run.attributes.clone(),
+                change: run.change,
             });
         }
     }

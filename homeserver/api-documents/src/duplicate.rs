@@ -73,6 +73,7 @@ async fn duplicate(
         state: EMPTY_UPDATE,
         suggestion: text.update(),
         client: client.get(),
+        only: None,
     };
     let copy = match is_empty {
         true => None,

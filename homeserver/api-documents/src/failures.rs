@@ -48,6 +48,12 @@ pub(super) fn suggestion_outdated() -> ApiError {
     ApiError::new(StatusCode::CONFLICT, errcode::SUGGESTION_OUTDATED, message)
 }
 
+/// The changes of the suggestion are not those that the caller saw.
+pub(super) fn suggestion_changed(version: Value) -> ApiError {
+    let message = "The suggestion has other changes in the present text than in the version that they were shown for.";
+    ApiError::new(StatusCode::CONFLICT, errcode::DOCUMENT_CHANGED, message).with("version", version)
+}
+
 /// The update of a suggestion can't be applied to the document.
 pub(super) fn inadmissible_suggestion(reason: &dyn std::fmt::Display) -> ApiError {
     let message = format!("The suggestion can't be applied to the document: {reason}.");

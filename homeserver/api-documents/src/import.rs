@@ -276,6 +276,7 @@ async fn converted(ports: &DocumentPorts, form: Form, file: Bytes, target: Targe
                 state,
                 suggestion: file,
                 client: client.get(),
+                only: None,
             };
             let update = ports.renderer.apply(&name, request).await?.update;
             return checked(Imported {

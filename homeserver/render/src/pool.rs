@@ -383,9 +383,10 @@ impl Renderer for Pool {
             state,
             suggestion,
             client,
+            only,
         } = request;
         let parts = [state, suggestion, Bytes::new()];
-        let reply = self.run(document, Task::Apply { kind, client }, parts).await?;
+        let reply = self.run(document, Task::Apply { kind, client, only }, parts).await?;
         let (Answer::Applied { applies }, [update, json, _]) = (reply.header, reply.parts) else {
             return Err(invalid());
         };

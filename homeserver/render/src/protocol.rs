@@ -4,7 +4,7 @@
 //!
 //! Both sides treat the other's frames as input from outside: nothing is allocated before its length was checked.
 
-use std::io;
+use std::{collections::BTreeSet, io};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -66,6 +66,8 @@ pub enum Task {
         kind: DocumentKind,
         /// The client id of the new blocks.
         client: u64,
+        /// The changes to make; `None`: all.
+        only: Option<BTreeSet<u32>>,
     },
     /// Part 0: the state; part 1: the foreign text.
     Import {

@@ -1,6 +1,6 @@
 //! Requests to a renderer and their results. Data only: nothing here names an engine.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -174,6 +174,10 @@ pub struct DiffRun {
     /// Of formatted runs: the attributes before and now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<(Value, Value)>,
+    /// The change that it is a part of; `None` of equal runs. Changes are numbered from 0 on. A change is what follows text that stays,
+    /// a node that is inserted or deleted with all that is in it, the attributes of a node, or a value of a board.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<u32>,
 }
 
 /// The kind of a run.
@@ -201,14 +205,16 @@ pub struct ApplyRequest {
     pub suggestion: Bytes,
     /// The client id of the edit that has the same effect.
     pub client: u64,
+    /// The changes of the difference that the edit makes; `None`: all of them.
+    pub only: Option<BTreeSet<u32>>,
 }
 
 /// The effect of an applied update.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Applied {
-    /// An edit with the same effect by `client`.
+    /// An edit with the same effect by `client`, or with that of the requested changes.
     pub update: Bytes,
-    /// The difference to the present document.
+    /// The difference to the present document, with all changes.
     pub difference: Difference,
     /// Whether it still changes something.
     pub applies: bool,

@@ -29,7 +29,10 @@ pub use sharing::{
     DocumentServers, OwnAccessRequest, OwnAccessRequests, TransferDocument,
 };
 
-pub use suggestions::{Suggestion, SuggestionDecided, SuggestionList, SuggestionShown, SuggestionState};
+pub use suggestions::{
+    AcceptSuggestion, AcceptedPart, RestOfSuggestion, Suggestion, SuggestionDecided, SuggestionList, SuggestionShown,
+    SuggestionState,
+};
 pub use webhooks::{
     ChangeWebhook, CreateWebhook, Webhook, WebhookDeliveries, WebhookDelivery, WebhookFailing, WebhookList,
     WebhookMade, WebhookPause, WebhookSecret, WebhookTest,

@@ -1,5 +1,7 @@
-//! Accepts, rejects and withdraws suggestions. An acceptance is one event: the update that names the suggestion; the decision that
-//! follows it tells clients that do not read updates. Must not accept a suggestion twice.
+//! Accepts, rejects and withdraws suggestions. What accepts a suggestion is the update that names it; the decision that follows it
+//! tells clients that do not read updates. Must not accept a suggestion twice.
+
+mod accepting;
 
 use axum::{Json, extract::State};
 use ruma::{OwnedEventId, OwnedRoomId, UserId};
@@ -10,33 +12,35 @@ use weft_http::{
 };
 use weft_room_api::{RefusedEdit, RoomError};
 use weft_wire::{
-    purpose::Purpose,
     resolution::{Outcome, ResolutionContent},
-    rest::{SuggestionDecided, SuggestionState},
+    rest::{AcceptSuggestion, RestOfSuggestion, SuggestionDecided, SuggestionState},
 };
 
+use self::accepting::{Accepted, Accepting, Chosen};
 use super::{
     InDocument, event_id,
-    reading::{Effect, Found, Reading},
+    reading::{Found, Reading},
 };
 use crate::{
     DocumentPorts,
     bin::check_not_in_bin,
     caller::{Named, joined},
-    failures::{inadmissible_suggestion, may_not, suggestion_closed, suggestion_outdated},
-    purposes,
+    failures::{may_not, suggestion_closed},
+    request::OptionalJsonBody,
     resolutions::{self, named},
     show::described,
 };
 
-/// Accepts a suggestion: an edit of the caller has its effect.
+/// Accepts a suggestion, or some of its changes: an edit of the caller has their effect.
 pub(super) async fn accept(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     document: Named,
     path: InDocument,
+    OptionalJsonBody(request): OptionalJsonBody<AcceptSuggestion>,
 ) -> ApiResult<Json<SuggestionDecided>> {
     let (user, id) = (&*session.user_id, event_id(path)?);
+    let chosen = Chosen::of(&request)?;
     let _permit = ports.content_reads.permit(user).await?;
     let room = joined(&ports, &document, user).await?;
     // Held until the update is on disk, where the next request finds it.
@@ -45,28 +49,30 @@ pub(super) async fn accept(
     let found = open(&reading, &id).await?;
     check_may_edit(&ports, &room, user, "accept suggestions").await?;
     check_not_in_bin(&described(&ports, user, &room).await?)?;
-    let text = ports.rooms.current_text(&room).await?.text;
-    let blocks = ports.writers.unused(ports.rooms.reader(), &room, &text).await?;
-    let applied = match reading.effect(&found, &text, blocks.client.get()).await? {
-        Effect::Applies(applied) => applied,
-        Effect::Gone => return Err(suggestion_outdated()),
-        Effect::Impossible(error) => return Err(inadmissible_suggestion(&error)),
+    let accepting = Accepting {
+        ports: &ports,
+        room: &room,
+        user,
+        reading: &reading,
+        found: &found,
     };
-    let purpose = Purpose {
-        accepts: Some(id.clone()),
-        ..Purpose::default()
+    let Accepted { update, is_whole } = accepting.accept(chosen).await?;
+    let outcome = match (is_whole, request.rest) {
+        (true, _) => Some((Outcome::Accepted, SuggestionState::Accepted)),
+        (false, RestOfSuggestion::Rejected) => Some((Outcome::Rejected, SuggestionState::Rejected)),
+        (false, RestOfSuggestion::Open) => None,
     };
-    let edit = purposes::edit(user, applied.update, &purpose)?;
-    let mut sent = ports.rooms.send_edit(&room, edit).await?.into_iter();
-    let update = sent.next().ok_or_else(suggestion_outdated)?;
-    let content = ResolutionContent {
-        outcome: Outcome::Accepted,
-        after: named(&found.standing),
-        update: Some(update.clone()),
-    };
-    let event_id = resolutions::decide(&ports, &room, user, &id, content).await?;
+    let mut event_id = None;
+    if let Some((outcome, _)) = outcome {
+        let content = ResolutionContent {
+            outcome,
+            after: named(&found.standing),
+            update: Some(update.clone()).filter(|_| is_whole),
+        };
+        event_id = Some(resolutions::decide(&ports, &room, user, &id, content).await?);
+    }
     Ok(Json(SuggestionDecided {
-        state: SuggestionState::Accepted,
+        state: outcome.map_or(SuggestionState::Open, |(_, state)| state),
         event_id,
         update: Some(update),
         version: Some(ports.rooms.reader().document_version(&room).await?),
@@ -146,7 +152,7 @@ async fn closed(
     };
     Ok(Json(SuggestionDecided {
         state,
-        event_id,
+        event_id: Some(event_id),
         update: None,
         version: None,
     }))

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use ruma::UserId;
-use weft_crdt::{Admission, ClientId, Document, Id, Known, Parent, Refusal, Update, admit_bytes};
+use weft_crdt::{Admission, ClientId, DeleteSet, Document, Id, Known, Parent, Refusal, Update, admit_bytes, merge};
 use weft_wire::{
     document::DocumentKind,
     suggestion::{SuggestionContent, SuggestionError},
@@ -73,8 +73,29 @@ impl Proposal {
         }
     }
 
+    /// Without what was accepted already: these clocks of its own are deleted. What was accepted of its deletions and formats has no
+    /// effect any more.
+    pub(super) fn without(self, taken: &[(u32, u32)]) -> Result<Self, ProposalError> {
+        let Some(own) = self.own.filter(|_| !taken.is_empty()) else {
+            return Ok(self);
+        };
+        let end = self.update.ranges().get(&own).map_or(0, |(_, end)| *end);
+        let mut deletes = DeleteSet::new();
+        for (from, to) in taken.iter().filter(|(from, _)| *from < end) {
+            deletes.insert(own, *from, (*to).min(end));
+        }
+        let update = merge(&[self.update, Update::from_deletes(deletes)]);
+        let update = update.map_err(|_| ProposalError::Engine)?;
+        Ok(Self { update, own: Some(own) })
+    }
+
     pub(super) fn bytes(&self) -> Bytes {
         self.update.encode().into()
+    }
+
+    /// The client id of its blocks.
+    pub(super) fn own(&self) -> Option<u64> {
+        self.own.map(ClientId::get)
     }
 
     /// Whether everything that it refers to is deleted in a text: the text between which it would insert, and what it would delete. In

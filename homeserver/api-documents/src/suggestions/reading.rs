@@ -1,7 +1,10 @@
 //! Reads suggestions, what became of them, and the difference that they make. Must not fail a list because of one suggestion: a stranger
 //! may have written it.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId};
@@ -13,7 +16,7 @@ use weft_room_read::{Relation, RelationRow};
 use weft_wire::{
     event_types,
     resolution::{Outcome, Resolution, standing},
-    rest::{DocumentDiffRun, Suggestion, SuggestionShown, SuggestionState},
+    rest::{AcceptedPart, DocumentDiffRun, Suggestion, SuggestionShown, SuggestionState},
     suggestion::{SuggestionContent, counts},
 };
 
@@ -21,7 +24,7 @@ use super::proposal::{Proposal, ProposalError};
 use crate::{
     DocumentPorts, comments,
     difference::attributed,
-    purposes,
+    point, purposes,
     resolutions::{Decision, decisions},
     show::described,
 };
@@ -43,14 +46,26 @@ pub(super) struct Found {
     pub(super) content: SuggestionContent,
     /// The decisions that stand, except acceptances.
     pub(super) standing: Vec<Resolution<Decision>>,
+    /// Clocks of its own blocks that were accepted already.
+    pub(super) taken: Vec<(u32, u32)>,
 }
 
 /// What an open suggestion would do to a text.
 pub(super) enum Effect {
-    Applies(Box<Applied>),
+    /// With the client id of its blocks, if it has some.
+    Applies(Box<Applied>, Option<u64>),
     /// Everything that it refers to was deleted.
     Gone,
     Impossible(ProposalError),
+}
+
+/// The updates that accept a suggestion or parts of it.
+#[derive(Default)]
+struct Acceptances {
+    /// That of the whole; if servers accepted it at the same time, the first one by time and id.
+    whole: Option<Decided>,
+    parts: Vec<AcceptedPart>,
+    taken: Vec<(u32, u32)>,
 }
 
 /// What was decided.
@@ -104,7 +119,8 @@ impl<'a> Reading<'a> {
             }
         }
         let standing = standing(valid);
-        let decided = self.accepted(&pdu, &rows).await?.unwrap_or_else(|| closed(&standing));
+        let accepted = self.accepted(&pdu, &rows).await?;
+        let decided = accepted.whole.unwrap_or_else(|| closed(&standing));
         let shown = Suggestion {
             event_id: pdu.event_id().to_owned(),
             author: pdu.sender().to_owned(),
@@ -114,6 +130,7 @@ impl<'a> Reading<'a> {
             decided_by: decided.by,
             decided_at: decided.at,
             update: decided.update,
+            parts: accepted.parts,
             replies: rows.iter().filter(|row| comments::is_answer(row)).count(),
             unread: self.threads.unread_of(pdu.event_id()),
         };
@@ -122,27 +139,39 @@ impl<'a> Reading<'a> {
             shown,
             content,
             standing,
+            taken: accepted.taken,
         }))
     }
 
-    /// The update that accepts it; if servers accepted it at the same time, the first one by time and id.
-    async fn accepted(&self, pdu: &Pdu, rows: &[RelationRow]) -> ApiResult<Option<Decided>> {
+    async fn accepted(&self, pdu: &Pdu, rows: &[RelationRow]) -> ApiResult<Acceptances> {
         let is_update = |row: &&RelationRow| row.relation == Relation::Reference && row.kind == event_types::UPDATE;
         let mut updates: Vec<&RelationRow> = rows.iter().filter(is_update).collect();
         updates.sort_by_key(|row| (row.at, &row.event));
+        let mut found = Acceptances::default();
         for row in updates {
             let update = self.ports.rooms.reader().event(Some(self.room), &row.event).await?;
-            let purpose = update.and_then(|update| purposes::purpose_of(&update));
-            if purpose.is_some_and(|purpose| purpose.accepts.as_deref() == Some(pdu.event_id())) {
-                return Ok(Some(Decided {
+            let Some(purpose) = update.and_then(|update| purposes::purpose_of(&update)) else {
+                continue;
+            };
+            if purpose.accepts.as_deref() == Some(pdu.event_id()) {
+                found.whole.get_or_insert(Decided {
                     state: SuggestionState::Accepted,
                     by: Some(row.sender.clone()),
                     at: Some(row.at),
                     update: Some(row.event.clone()),
-                }));
+                });
+            } else if purpose.accepts.is_none()
+                && let Some(part) = purpose.accepts_part.filter(|part| part.suggestion == pdu.event_id())
+            {
+                found.taken.extend(part.taken);
+                found.parts.push(AcceptedPart {
+                    update: row.event.clone(),
+                    by: row.sender.clone(),
+                    at: row.at,
+                });
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// By the state before the decision, which is the same on every server.
@@ -176,10 +205,17 @@ impl<'a> Reading<'a> {
         self.threads.is_exhausted()
     }
 
-    /// What it would do to a text, with blocks of `client`.
-    pub(super) async fn effect(&self, found: &Found, text: &Document, client: u64) -> ApiResult<Effect> {
+    /// What is left of it would do to a text, with blocks of `client`; with `only`, the edit makes only these changes.
+    pub(super) async fn effect(
+        &self,
+        found: &Found,
+        text: &Document,
+        client: u64,
+        only: Option<BTreeSet<u32>>,
+    ) -> ApiResult<Effect> {
         let kind = described(self.ports, self.user, self.room).await?.kind;
-        let proposal = match Proposal::of(&found.content, found.pdu.sender(), text) {
+        let proposal = Proposal::of(&found.content, found.pdu.sender(), text);
+        let proposal = match proposal.and_then(|proposal| proposal.without(&found.taken)) {
             Ok(proposal) => proposal,
             Err(ProposalError::Nothing) => return Ok(Effect::Gone),
             Err(error) => return Ok(Effect::Impossible(error)),
@@ -192,11 +228,12 @@ impl<'a> Reading<'a> {
             state: text.encode().into(),
             suggestion: proposal.bytes(),
             client,
+            only,
         };
         // A name of its own, so that a hostile suggestion pauses only itself.
         let name = format!("{}/{}", self.room, found.pdu.event_id());
         match self.ports.renderer.apply(&name, request).await {
-            Ok(applied) if applied.applies => Ok(Effect::Applies(Box::new(applied))),
+            Ok(applied) if applied.applies => Ok(Effect::Applies(Box::new(applied), proposal.own())),
             Ok(_) => Ok(Effect::Gone),
             Err(RenderError::NotRendered { .. }) => Ok(Effect::Impossible(ProposalError::Engine)),
             Err(error) => Err(error.into()),
@@ -208,15 +245,18 @@ impl<'a> Reading<'a> {
         let mut shown = SuggestionShown {
             suggestion: found.shown.clone(),
             applies: None,
+            version: None,
             problem: None,
             runs: Vec::new(),
         };
         if found.shown.state == SuggestionState::Open {
-            let text = self.ports.rooms.current_text(self.room).await?.text;
+            let present = point::present(self.ports, self.room).await?;
+            let text = present.text.text;
             let client = self.client(&text).await?;
-            match self.effect(&found, &text, client).await? {
-                Effect::Applies(applied) => {
+            match self.effect(&found, &text, client, None).await? {
+                Effect::Applies(applied, _) => {
                     shown.applies = Some(true);
+                    shown.version = Some(present.version).filter(|_| present.is_exact);
                     shown.runs = self.attributed(&found, *applied).await?;
                     return Ok(shown);
                 }
@@ -234,7 +274,12 @@ impl<'a> Reading<'a> {
         };
         let text = Document::from_update(state).map_err(|error| ApiError::internal("content of a document", &error))?;
         let client = self.client(&text).await?;
-        if let Effect::Applies(applied) = self.effect(&found, &text, client).await? {
+        // With what was accepted of it.
+        let found = Found {
+            taken: Vec::new(),
+            ..found
+        };
+        if let Effect::Applies(applied, _) = self.effect(&found, &text, client, None).await? {
             shown.runs = self.attributed(&found, *applied).await?;
         }
         Ok(shown)

@@ -51,6 +51,40 @@ impl Part {
     }
 }
 
+/// What a change is, in both versions and whatever the order in which their nodes are visited.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum ChangeKey {
+    /// Of a text: one of its groups of parts.
+    Text(BranchID, u32),
+    /// A node that is in one version, with all that is in it.
+    Node(BranchID),
+    /// The attributes of a node.
+    Attributes(BranchID),
+    /// Of a board: an element, or an element and a key.
+    Value(Vec<String>),
+}
+
+/// The parts of a text in groups, numbered from 0 on: neighbours of which each is in one version only, or of which each is in both with
+/// other attributes, or of which none differs.
+pub(crate) fn grouped(parts: Vec<Part>) -> Vec<(u32, Part)> {
+    let kind = |part: &Part| match part.presence {
+        Presence::Both => 1 + u8::from(part.older == part.newer),
+        Presence::Newer | Presence::Older => 0,
+    };
+    let mut group = 0;
+    let mut before = None;
+    let mut numbered = Vec::with_capacity(parts.len());
+    for part in parts {
+        let now = kind(&part);
+        if before.is_some_and(|before| before != now) {
+            group += 1;
+        }
+        before = Some(now);
+        numbered.push((group, part));
+    }
+    numbered
+}
+
 fn length(insert: &Value) -> usize {
     insert.as_str().map_or(1, |text| text.encode_utf16().count())
 }

@@ -1,6 +1,6 @@
 //! The difference of two versions as runs of text. Values of a board are compared as values.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
 use serde_json::Value;
@@ -12,7 +12,7 @@ use yrs::branch::BranchID;
 use yrs::{Map as _, MapRef, Out, SharedRef as _, Transact as _, XmlFragmentRef, XmlOut};
 
 use super::canonical::canonical;
-use super::compare::{Child, Part, Presence, Versions, as_parent, children, text_hook};
+use super::compare::{ChangeKey, Child, Part, Presence, Versions, as_parent, children, grouped, text_hook};
 use super::load::Root;
 use super::node::Node;
 use super::normal::{self, OBJECT};
@@ -31,9 +31,17 @@ pub(crate) fn json(difference: &Difference) -> Bytes {
 
 /// The difference of two versions.
 pub(crate) fn difference(versions: &Versions) -> Result<Difference, NotRendered> {
+    changes(versions).map(|(difference, _)| difference)
+}
+
+/// The same, with the changes by their numbers.
+pub(crate) fn changes(versions: &Versions) -> Result<(Difference, Vec<ChangeKey>), NotRendered> {
     let mut found = Found {
         versions,
         runs: Vec::new(),
+        changes: Vec::new(),
+        numbers: HashMap::new(),
+        within: None,
     };
     match (&versions.older.root, &versions.newer.root) {
         (_, Root::Text(text)) => found.text(&text.hook(), &[])?,
@@ -42,21 +50,38 @@ pub(crate) fn difference(versions: &Versions) -> Result<Difference, NotRendered>
         // Both versions were loaded with the same kind.
         _ => {}
     }
-    Ok(Difference { runs: found.runs })
+    Ok((Difference { runs: found.runs }, found.changes))
 }
 
 struct Found<'a> {
     versions: &'a Versions,
     runs: Vec<DiffRun>,
+    changes: Vec<ChangeKey>,
+    numbers: HashMap<ChangeKey, u32>,
+    /// The change that everything is a part of: a node that is in one version.
+    within: Option<ChangeKey>,
 }
 
 impl Found<'_> {
+    /// The number of a change, or of the one around it.
+    fn number(&mut self, change: ChangeKey) -> u32 {
+        let change = self.within.clone().unwrap_or(change);
+        if let Some(number) = self.numbers.get(&change) {
+            return *number;
+        }
+        let number = u32::try_from(self.changes.len()).unwrap_or(u32::MAX);
+        self.numbers.insert(change.clone(), number);
+        self.changes.push(change);
+        number
+    }
+
     fn push(&mut self, run: DiffRun) {
         if let Some(last) = self.runs.last_mut()
             && last.kind == run.kind
             && last.path == run.path
             && last.client == run.client
             && last.attributes == run.attributes
+            && last.change == run.change
             && last.clocks.map(|clocks| clocks.1) == run.clocks.map(|clocks| clocks.0)
             && !last.text.is_empty()
         {
@@ -68,7 +93,7 @@ impl Found<'_> {
     }
 
     fn text(&mut self, text: &yrs::Hook<yrs::TextRef>, path: &[Value]) -> Result<(), NotRendered> {
-        for part in self.versions.align(text)? {
+        for (group, part) in grouped(self.versions.align(text)?) {
             let kind = match part.presence {
                 Presence::Newer => RunKind::Insert,
                 Presence::Older => RunKind::Delete,
@@ -76,6 +101,7 @@ impl Found<'_> {
                 Presence::Both => RunKind::Format,
             };
             let length = part.length();
+            let change = (kind != RunKind::Equal).then(|| self.number(ChangeKey::Text(text.id().clone(), group)));
             let Part {
                 insert,
                 id,
@@ -90,6 +116,7 @@ impl Found<'_> {
                 client: id.map(|(client, _)| client),
                 clocks: id.map(|(_, clock)| (clock, clock.saturating_add(length))),
                 attributes: (kind == RunKind::Format).then_some((older, newer)),
+                change,
             });
         }
         Ok(())
@@ -142,16 +169,36 @@ impl Found<'_> {
             normal::attributes(newer, &self.versions.newer.doc.transact())?,
         );
         if attributes.0 != attributes.1 {
+            let change = self.number(ChangeKey::Attributes(child.id.clone()));
             let run = run(RunKind::Format, &path, String::new(), None);
             self.push(DiffRun {
                 attributes: Some(attributes),
+                change: Some(change),
                 ..run
             });
         }
         self.children(&as_parent(&before.node), &as_parent(&child.node), &path, levels)
     }
 
+    /// Whether this is the outermost node that is in one version.
+    fn begin(&mut self, node: &Child) -> bool {
+        let is_outermost = self.within.is_none();
+        if is_outermost {
+            self.within = Some(ChangeKey::Node(node.id.clone()));
+        }
+        is_outermost
+    }
+
     fn inserted(&mut self, child: &Child, path: &[Value], index: u32, levels: u32) -> Result<(), NotRendered> {
+        let is_outermost = self.begin(child);
+        let pushed = self.inserted_within(child, path, index, levels);
+        if is_outermost {
+            self.within = None;
+        }
+        pushed
+    }
+
+    fn inserted_within(&mut self, child: &Child, path: &[Value], index: u32, levels: u32) -> Result<(), NotRendered> {
         let levels = levels.checked_sub(1).ok_or(NotRendered::TooDeep {
             limit: MAX_RENDER_DEPTH,
         })?;
@@ -159,7 +206,11 @@ impl Found<'_> {
             return self.text(&text_hook(&child.node), path);
         }
         let path = deeper(path, index.into());
-        self.push(run(RunKind::Insert, &path, String::new(), Some(&child.id)));
+        let change = self.number(ChangeKey::Node(child.id.clone()));
+        self.push(DiffRun {
+            change: Some(change),
+            ..run(RunKind::Insert, &path, String::new(), Some(&child.id))
+        });
         let inner = children(&as_parent(&child.node), &self.versions.newer.doc.transact());
         (0_u32..)
             .zip(&inner)
@@ -171,10 +222,19 @@ impl Found<'_> {
             XmlOut::Element(element) => {
                 let node = normal::element(element, &self.versions.older.doc.transact())?;
                 let text = plain::block_text(Node(&node));
-                self.push(run(RunKind::Delete, &deeper(path, index.into()), text, Some(&child.id)));
+                let change = self.number(ChangeKey::Node(child.id.clone()));
+                self.push(DiffRun {
+                    change: Some(change),
+                    ..run(RunKind::Delete, &deeper(path, index.into()), text, Some(&child.id))
+                });
                 Ok(())
             }
-            XmlOut::Text(_) | XmlOut::Fragment(_) => self.text(&text_hook(&child.node), path),
+            XmlOut::Text(_) | XmlOut::Fragment(_) => {
+                self.begin(child);
+                let pushed = self.text(&text_hook(&child.node), path);
+                self.within = None;
+                pushed
+            }
         }
     }
 
@@ -209,9 +269,14 @@ impl Found<'_> {
         if older == newer {
             return Ok(());
         }
+        let names = path.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        let change = Some(self.number(ChangeKey::Value(names)));
         for (kind, value) in [(RunKind::Delete, older), (RunKind::Insert, newer)] {
             if let Some(value) = value {
-                self.push(run(kind, path, canonical(&value), None));
+                self.push(DiffRun {
+                    change,
+                    ..run(kind, path, canonical(&value), None)
+                });
             }
         }
         Ok(())
@@ -235,5 +300,6 @@ fn run(kind: RunKind, path: &[Value], text: String, node: Option<&BranchID>) -> 
         client: id.map(|id| id.client.get()),
         clocks: id.map(|id| (id.clock, id.clock.saturating_add(1))),
         attributes: None,
+        change: None,
     }
 }

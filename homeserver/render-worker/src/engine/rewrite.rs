@@ -16,7 +16,7 @@ use yrs::{
     XmlTextPrelim,
 };
 
-use super::compare::{Child, Presence, Versions, as_parent, children, text_hook};
+use super::compare::{ChangeKey, Child, Presence, Versions, as_parent, children, grouped, text_hook};
 use super::edit::{self, blocks, values};
 use super::load::{Loaded, Root};
 use super::{EngineError, Parts, diff, normal};
@@ -29,7 +29,7 @@ pub(crate) fn restore(
     target: &[u8],
 ) -> Result<(Answer, Parts), EngineError> {
     let versions = Versions::load(kind, target, state)?;
-    let update = rewritten(kind, client, state, &versions, Presence::Older)?;
+    let update = rewritten(kind, client, state, &versions, (Presence::Older, None))?;
     let conflicts = Vec::new();
     Ok((
         Answer::Edited { conflicts },
@@ -37,10 +37,11 @@ pub(crate) fn restore(
     ))
 }
 
-/// The edit that has the effect of a suggestion, and that effect.
+/// The edit that has the effect of a suggestion, or some of its changes, and the whole effect.
 pub(crate) fn apply(
     kind: DocumentKind,
     client: u64,
+    only: Option<&BTreeSet<u32>>,
     state: &[u8],
     suggestion: &[u8],
 ) -> Result<(Answer, Parts), EngineError> {
@@ -50,20 +51,27 @@ pub(crate) fn apply(
         copy.doc.transact().encode_state_as_update_v1(&StateVector::default())
     };
     let versions = Versions::load(kind, state, &suggested)?;
-    let difference = diff::difference(&versions)?;
+    let (difference, changes) = diff::changes(&versions)?;
+    let only = only.map(|only| {
+        let numbered = (0_u32..).zip(changes);
+        numbered
+            .filter(|(number, _)| only.contains(number))
+            .map(|(_, change)| change)
+            .collect()
+    });
     let applies = difference.runs.iter().any(|run| run.kind != RunKind::Equal);
-    let update = rewritten(kind, client, state, &versions, Presence::Newer)?;
+    let update = rewritten(kind, client, state, &versions, (Presence::Newer, only.as_ref()))?;
     let parts = [update.into(), diff::json(&difference), Bytes::new()];
     Ok((Answer::Applied { applies }, parts))
 }
 
-/// The update that turns `state`, one of the versions, into the other one: that of `wanted`.
+/// The update that turns `state`, one of the versions, into the other one: that of `wanted`. With `only`, as far as these changes.
 fn rewritten(
     kind: DocumentKind,
     client: u64,
     state: &[u8],
     versions: &Versions,
-    wanted: Presence,
+    (wanted, only): (Presence, Option<&HashSet<ChangeKey>>),
 ) -> Result<Vec<u8>, EngineError> {
     edit::check_client(client)?;
     let written = Loaded::with_client(kind, state, client, false)?;
@@ -77,6 +85,7 @@ fn rewritten(
         versions,
         target,
         wanted,
+        only,
     };
     let mut txn = written.doc.transact_mut();
     match (&written.root, &target.root) {
@@ -84,17 +93,22 @@ fn rewritten(
         (Root::RichText(written), Root::RichText(wanted)) => {
             rewrite.children(written, wanted, &mut txn, TYPE_NESTING)?
         }
-        (Root::Canvas(written), Root::Canvas(wanted)) => rewrite.map(written, wanted, &mut txn, TYPE_NESTING)?,
+        (Root::Canvas(written), Root::Canvas(wanted)) => {
+            rewrite.map(written, wanted, &mut txn, (TYPE_NESTING, None))?
+        }
         // Both were loaded with the same kind.
         _ => {}
     }
     Ok(txn.encode_update_v1())
 }
 
+#[derive(Clone, Copy)]
 struct Rewrite<'a> {
     versions: &'a Versions,
     target: &'a Loaded,
     wanted: Presence,
+    /// The changes to make; `None`: all.
+    only: Option<&'a HashSet<ChangeKey>>,
 }
 
 fn refused(error: PlaceError) -> EngineError {
@@ -106,12 +120,22 @@ fn too_deep() -> EngineError {
 }
 
 impl Rewrite<'_> {
+    /// The same with all changes, for what is within a change.
+    const fn whole(self) -> Self {
+        Self { only: None, ..self }
+    }
+
+    fn makes(&self, change: &ChangeKey) -> bool {
+        self.only.is_none_or(|only| only.contains(change))
+    }
+
     /// Rewrites a text that is in both versions. Text between parts that stay is rewritten as far as it differs.
     fn text(&self, text: &TextRef, txn: &mut TransactionMut<'_>) -> Result<(), EngineError> {
-        let parts = self.versions.align(&text.hook())?;
+        let parts = grouped(self.versions.align(&text.hook())?);
         let mut at = 0;
         let mut gap = Gap::default();
-        for part in &parts {
+        for (group, part) in &parts {
+            let is_made = self.makes(&ChangeKey::Text(text.hook().id().clone(), *group));
             let (present, target) = match self.wanted {
                 Presence::Older => (&part.newer, &part.older),
                 _ => (&part.older, &part.newer),
@@ -119,11 +143,14 @@ impl Rewrite<'_> {
             if part.presence == Presence::Both {
                 at = std::mem::take(&mut gap).close(text, txn, at)?;
                 let changes = changed(present, target);
-                if !changes.is_empty() {
+                if is_made && !changes.is_empty() {
                     let attributes = values::attributes(&changes, false).map_err(refused)?;
                     text.format(txn, at, part.length(), attributes);
                 }
                 at += part.length();
+            } else if !is_made {
+                // Parts of one group are all made or none is, so nothing is in the gap.
+                at += if part.presence == self.wanted { 0 } else { part.length() };
             } else if part.presence == self.wanted {
                 gap.target.extend(cells(&part.insert, target));
             } else {
@@ -152,15 +179,29 @@ impl Rewrite<'_> {
         let mut index = parent.len(txn);
         for child in present.iter().rev() {
             index = index.saturating_sub(1);
-            if !ids.contains(&child.id) {
+            if !ids.contains(&child.id) && self.makes(&ChangeKey::Node(child.id.clone())) {
                 parent.remove_range(txn, index, 1);
             }
         }
-        for (index, child) in (0..).zip(&wanted) {
-            match parent.get(txn, index) {
-                Some(node) if id(&node, txn) == Some(child.id.clone()) => self.kept(&node, child, txn, levels)?,
-                _ => self.copied(parent, child, txn, index, levels)?,
+        let mut index = 0;
+        for child in &wanted {
+            let mut node = parent.get(txn, index);
+            // Nodes that the target does not have stay where they are.
+            while self.only.is_some()
+                && let Some(other) = node.as_ref().and_then(|node| id(node, txn))
+                && !ids.contains(&other)
+            {
+                index += 1;
+                node = parent.get(txn, index);
             }
+            match node {
+                Some(node) if id(&node, txn) == Some(child.id.clone()) => self.kept(&node, child, txn, levels)?,
+                _ if self.makes(&ChangeKey::Node(child.id.clone())) => {
+                    self.copied(parent, child, txn, index, levels)?;
+                }
+                _ => continue,
+            }
+            index += 1;
         }
         Ok(())
     }
@@ -176,7 +217,9 @@ impl Rewrite<'_> {
             (XmlOut::Element(written), XmlOut::Element(wanted)) => {
                 let now = normal::attributes(written, txn)?;
                 let then = normal::attributes(wanted, &self.target.doc.transact())?;
-                self.attributes(written, &now, &then, txn)?;
+                if self.makes(&ChangeKey::Attributes(target.id.clone())) {
+                    self.attributes(written, &now, &then, txn)?;
+                }
                 self.children(&as_parent(node), &as_parent(&target.node), txn, levels)
             }
             (XmlOut::Text(_), _) => match text_hook(node).get(txn) {
@@ -238,13 +281,13 @@ impl Rewrite<'_> {
         Ok(())
     }
 
-    /// Rewrites a map: the board, or an element.
+    /// Rewrites a map: the board, or an element of this name.
     fn map(
         &self,
         written: &MapRef,
         target: &MapRef,
         txn: &mut TransactionMut<'_>,
-        levels: u32,
+        (levels, element): (u32, Option<&str>),
     ) -> Result<(), EngineError> {
         let levels = levels.checked_sub(1).ok_or_else(too_deep)?;
         let wanted: Vec<(String, Out)> = {
@@ -257,10 +300,12 @@ impl Rewrite<'_> {
         let keys: BTreeSet<&str> = wanted.iter().map(|(key, _)| key.as_str()).collect();
         let present: Vec<String> = written.keys(txn).map(str::to_owned).collect();
         for key in present.iter().filter(|key| !keys.contains(key.as_str())) {
-            written.remove(txn, key);
+            if self.makes(&value_of(element, key)) {
+                written.remove(txn, key);
+            }
         }
         for (key, out) in wanted {
-            self.entry(written, &key, out, txn, levels)?;
+            self.entry(written, (element, &key), out, txn, levels)?;
         }
         Ok(())
     }
@@ -268,7 +313,7 @@ impl Rewrite<'_> {
     fn entry(
         &self,
         written: &MapRef,
-        key: &str,
+        (element, key): (Option<&str>, &str),
         wanted: Out,
         txn: &mut TransactionMut<'_>,
         levels: u32,
@@ -278,10 +323,16 @@ impl Rewrite<'_> {
             (Some(Out::YText(present)), Out::YText(wanted)) if present.hook() == wanted.hook() => {
                 return self.text(&present, txn);
             }
-            (Some(Out::YMap(present)), Out::YMap(wanted)) => return self.map(&present, wanted, txn, levels),
+            (Some(Out::YMap(present)), Out::YMap(wanted)) if element.is_none() => {
+                return self.map(&present, wanted, txn, (levels, Some(key)));
+            }
+            _ if !self.makes(&value_of(element, key)) => return Ok(()),
+            (Some(Out::YMap(present)), Out::YMap(wanted)) => {
+                return self.whole().map(&present, wanted, txn, (levels, Some(key)));
+            }
             (None, Out::YMap(wanted)) => {
                 let present = written.insert(txn, key, MapPrelim::default());
-                return self.map(&present, wanted, txn, levels);
+                return self.whole().map(&present, wanted, txn, (levels, Some(key)));
             }
             (Some(present), _) => {
                 let value = normal::out(wanted.clone(), &self.target.doc.transact())?;
@@ -298,6 +349,11 @@ impl Rewrite<'_> {
         }
         Ok(())
     }
+}
+
+/// A value of a board, or of an element.
+fn value_of(element: Option<&str>, key: &str) -> ChangeKey {
+    ChangeKey::Value(element.into_iter().chain([key]).map(str::to_owned).collect())
 }
 
 /// What follows a part that stays: the cells that are there, and those that shall be.

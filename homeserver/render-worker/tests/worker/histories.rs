@@ -43,6 +43,7 @@ async fn apply(pool: &Pool, document: &Document, suggestion: &[u8]) -> Applied {
         state: document.state.clone().into(),
         suggestion: suggestion.to_vec().into(),
         client: EDITOR,
+        only: None,
     };
     pool.apply("!a/$suggestion", request).await.unwrap()
 }
@@ -217,6 +218,7 @@ async fn a_suggestion_whose_block_is_gone_no_longer_applies() {
         state: document.state.clone().into(),
         suggestion,
         client: EDITOR + 2,
+        only: None,
     };
     let applied = pool.apply("!a/$suggestion", request).await.unwrap();
     assert!(!applied.applies, "{applied:?}");
@@ -236,6 +238,7 @@ async fn a_suggestion_that_is_no_update_or_refers_to_unknown_blocks_is_an_error(
             state: document.state.clone().into(),
             suggestion: suggestion.into(),
             client: EDITOR,
+            only: None,
         };
         let error = pool.apply("!a/$suggestion", request).await.unwrap_err();
         assert!(
@@ -367,6 +370,182 @@ async fn accepting_a_suggestion_has_the_effect_that_was_shown() {
         document.check_admission(&applied.update);
         document.merge(&applied.update);
         assert_eq!(document.json(&pool).await, shown.json(&pool).await, "seed {seed}");
+    }
+}
+
+async fn apply_only(pool: &Pool, document: &Document, suggestion: &[u8], only: &[u32]) -> Applied {
+    let request = ApplyRequest {
+        kind: document.kind,
+        state: document.state.clone().into(),
+        suggestion: suggestion.to_vec().into(),
+        client: EDITOR,
+        only: Some(only.iter().copied().collect()),
+    };
+    pool.apply("!a/$suggestion", request).await.unwrap()
+}
+
+fn numbered(runs: &[DiffRun]) -> Vec<(Option<u32>, RunKind, &str)> {
+    let runs = runs.iter().filter(|run| run.kind != RunKind::Equal);
+    runs.map(|run| (run.change, run.kind, run.text.as_str())).collect()
+}
+
+#[tokio::test]
+async fn single_changes_of_a_suggestion_are_made() {
+    let pool = pool(1);
+    let document = Document::text("The quick brown fox");
+    let mut suggested = Document {
+        kind: document.kind,
+        state: document.state.clone(),
+    };
+    suggested.write(5, |roots, txn| {
+        roots.text.remove_range(txn, 4, 5);
+        roots.text.insert(txn, 4, "slow");
+        let bold = Attrs::from([(Arc::from("bold"), Any::from(true))]);
+        roots.text.format(txn, 9, 5, bold);
+        roots.text.push(txn, "!");
+    });
+    let applied = apply(&pool, &document, &suggested.state).await;
+    let mut changes = numbered(&applied.difference.runs);
+    changes.sort_by_key(|run| (run.0, run.1 as u8));
+    let expected = [
+        (Some(0), RunKind::Insert, "slow"),
+        (Some(0), RunKind::Delete, "quick"),
+        (Some(1), RunKind::Format, "brown"),
+        (Some(2), RunKind::Insert, "!"),
+    ];
+    assert_eq!(changes, expected);
+    for (only, text, is_bold) in [
+        (&[][..], "The quick brown fox", false),
+        (&[0], "The slow brown fox", false),
+        (&[1], "The quick brown fox", true),
+        (&[2], "The quick brown fox!", false),
+        (&[0, 2], "The slow brown fox!", false),
+        (&[0, 1, 2], "The slow brown fox!", true),
+    ] {
+        let made = apply_only(&pool, &document, &suggested.state, only).await;
+        assert_eq!(
+            numbered(&made.difference.runs),
+            numbered(&applied.difference.runs),
+            "{only:?}"
+        );
+        let mut accepted = Document {
+            kind: document.kind,
+            state: document.state.clone(),
+        };
+        accepted.merge(&made.update);
+        assert_eq!(accepted.render(&pool, Format::Text).await, text, "{only:?}");
+        assert_eq!(
+            accepted.json(&pool).await.to_string().contains("bold"),
+            is_bold,
+            "{only:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn the_changes_of_a_rich_text_are_nodes_attributes_and_texts() {
+    let pool = pool(1);
+    let mut document = Document::new(DocumentKind::RichText);
+    let blocks: Vec<Value> = ["a", "b", "c"]
+        .map(|text| json!({"type": "insertBlock", "path": [0], "node": paragraph(text)}))
+        .into();
+    document.edit_as(&pool, EDITOR + 5, blocks.into()).await;
+    let mut suggested = Document {
+        kind: document.kind,
+        state: document.state.clone(),
+    };
+    let changes = json!([
+        {"type": "deleteBlock", "in": {"path": [1]}},
+        {"type": "insertBlock", "path": [1], "node": {"type": "blockquote", "content": [paragraph("new")]}},
+        {"type": "set", "in": {"path": [2]}, "key": "align", "value": "left"},
+        {"type": "append", "in": {"path": [2]}, "text": "!"},
+    ]);
+    suggested.edit_as(&pool, EDITOR + 1, changes).await;
+    let applied = apply(&pool, &document, &suggested.state).await;
+    let runs = numbered(&applied.difference.runs);
+    let number_of = |kind: RunKind, text: &str| {
+        let found = runs.iter().find(|run| run.1 == kind && run.2 == text);
+        found.and_then(|run| run.0).unwrap()
+    };
+    let (quote, gone) = (number_of(RunKind::Insert, "new"), number_of(RunKind::Delete, "b"));
+    let (align, mark) = (number_of(RunKind::Format, ""), number_of(RunKind::Insert, "!"));
+    assert_eq!(
+        applied.difference.runs.iter().filter_map(|run| run.change).max(),
+        Some(3)
+    );
+    for (only, expected) in [
+        (vec![quote], "c\n\nb\n\n> new\n\na"),
+        (vec![gone], "c\n\na"),
+        (vec![align], "c\n\nb\n\na"),
+        (vec![mark, gone], "c\n\na!"),
+        (vec![quote, gone, mark], "c\n\n> new\n\na!"),
+    ] {
+        let made = apply_only(&pool, &document, &suggested.state, &only).await;
+        let mut accepted = Document {
+            kind: document.kind,
+            state: document.state.clone(),
+        };
+        accepted.merge(&made.update);
+        let text = accepted.render(&pool, Format::Markdown).await;
+        let blocks = |text: &str| text.split("\n\n").map(|one| one.trim().to_owned()).collect::<Vec<_>>();
+        let (mut found, mut wanted) = (blocks(&text), blocks(expected));
+        // Whether the new block is before or after the deleted one is free.
+        if only == [quote] {
+            found.sort();
+            wanted.sort();
+        }
+        assert_eq!(found, wanted, "{only:?}");
+        let has_align = accepted.json(&pool).await.to_string().contains("left");
+        assert_eq!(has_align, only.contains(&align), "{only:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_changes_of_a_board_are_elements_and_values() {
+    let pool = pool(1);
+    let mut document = Document::new(DocumentKind::Canvas);
+    document.write(1, |roots, txn| {
+        let element = roots.elements.insert(txn, "a", MapPrelim::default());
+        element.insert(txn, "x", 1.0);
+        element.insert(txn, "y", 1.0);
+        roots.elements.insert(txn, "b", MapPrelim::default());
+    });
+    let mut suggested = Document {
+        kind: document.kind,
+        state: document.state.clone(),
+    };
+    let changes = json!([
+        {"type": "set", "in": {"element": "a"}, "key": "x", "value": 2},
+        {"type": "unset", "in": {"element": "a"}, "key": "y"},
+        {"type": "unset", "in": {"element": "b"}},
+        {"type": "set", "in": {"element": "c"}, "key": "z", "value": {"deep": [1]}},
+    ]);
+    suggested.edit_as(&pool, EDITOR + 1, changes).await;
+    let applied = apply(&pool, &document, &suggested.state).await;
+    let paths: Vec<(Option<u32>, Value)> = applied
+        .difference
+        .runs
+        .iter()
+        .map(|run| (run.change, json!(run.path)))
+        .collect();
+    let number_of = |path: Value| paths.iter().find(|run| run.1 == path).and_then(|run| run.0).unwrap();
+    let (x, y) = (number_of(json!(["a", "x"])), number_of(json!(["a", "y"])));
+    let (b, c) = (number_of(json!(["b"])), number_of(json!(["c"])));
+    for (only, expected) in [
+        (vec![x], json!({"a": {"x": 2, "y": 1}, "b": {}})),
+        (vec![y, b], json!({"a": {"x": 1}})),
+        (
+            vec![c],
+            json!({"a": {"x": 1, "y": 1}, "b": {}, "c": {"z": {"deep": [1]}}}),
+        ),
+    ] {
+        let made = apply_only(&pool, &document, &suggested.state, &only).await;
+        let mut accepted = Document {
+            kind: document.kind,
+            state: document.state.clone(),
+        };
+        accepted.merge(&made.update);
+        assert_eq!(accepted.json(&pool).await["elements"], expected, "{only:?}");
     }
 }
 

@@ -99,6 +99,7 @@ async fn t90_to_t111_hostile_updates_in_edits_suggestions_and_versions_get_an_an
                 state: usual.clone(),
                 suggestion: hostile.clone(),
                 client,
+                only: None,
             };
             let result = pool.apply(&key("apply"), request).await;
             assert!(result.as_ref().err().is_none_or(is_defined), "{name}: {result:?}");

@@ -101,10 +101,11 @@ pub struct HistoryEdit {
 }
 
 /// An earlier point, as the update that restores it names it ([`crate::purpose::Restores`]).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RestoredPoint {
     /// The newest events of which the restored text has something.
+    #[schemars(with = "Vec<crate::schema::EventId>")]
     pub heads: Vec<OwnedEventId>,
     /// Its state hash, in unpadded URL-safe base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -115,14 +116,17 @@ pub struct RestoredPoint {
 }
 
 /// Edits that were undone, as the update that undoes them names them ([`crate::purpose::RollsBack`]).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolledBackEdits {
     /// Whose edits.
+    #[schemars(with = "crate::schema::UserId")]
     pub user: OwnedUserId,
     /// After these events.
+    #[schemars(with = "Vec<crate::schema::EventId>")]
     pub after: Vec<OwnedEventId>,
     /// Up to these events.
+    #[schemars(with = "Vec<crate::schema::EventId>")]
     pub heads: Vec<OwnedEventId>,
 }
 
@@ -232,6 +236,9 @@ pub struct DocumentDiffRun {
     /// Of formatted runs: the attributes before and now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attributes: Option<(Value, Value)>,
+    /// Of a suggestion, and not of equal runs: the number of the change that it is a part of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<u32>,
 }
 
 /// `POST /documents/{id}/restore`.

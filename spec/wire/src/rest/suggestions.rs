@@ -48,10 +48,53 @@ pub struct Suggestion {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::schema::EventId>")]
     pub update: Option<OwnedEventId>,
+    /// What was accepted of it already, the earliest first. The rest is open, or was rejected or withdrawn.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<AcceptedPart>,
     /// The number of messages in its thread, at most 500.
     pub replies: usize,
     /// What the caller has not read of the thread.
     pub unread: UnreadMarks,
+}
+
+/// A part of a suggestion that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptedPart {
+    /// The `dev.weft.update` that has it.
+    #[schemars(with = "crate::schema::EventId")]
+    pub update: OwnedEventId,
+    /// Who accepted it.
+    #[schemars(with = "crate::schema::UserId")]
+    pub by: OwnedUserId,
+    /// When, milliseconds.
+    pub at: u64,
+}
+
+/// `POST /documents/{id}/suggestions/{eventId}/accept`; without a body the whole suggestion.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptSuggestion {
+    /// The changes to accept, by their numbers in the runs; without it all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Vec<u32>>,
+    /// The version for which the runs with these numbers were shown. With `changes` only, and needed there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// What becomes of the other changes.
+    #[serde(default)]
+    pub rest: RestOfSuggestion,
+}
+
+/// What becomes of the changes that are not accepted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum RestOfSuggestion {
+    /// They stay open.
+    #[default]
+    Open,
+    /// They are rejected.
+    Rejected,
 }
 
 /// `GET /documents/{id}/suggestions`.
@@ -74,6 +117,9 @@ pub struct SuggestionShown {
     /// Of an open one: whether it changes the present text. `false`: it no longer applies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applies: Option<bool>,
+    /// If it applies: the version of the document to which the runs are the difference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
     /// If it can't be applied: why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
@@ -88,9 +134,10 @@ pub struct SuggestionShown {
 pub struct SuggestionDecided {
     /// What became of it.
     pub state: SuggestionState,
-    /// The `dev.weft.resolution`.
-    #[schemars(with = "crate::schema::EventId")]
-    pub event_id: OwnedEventId,
+    /// The `dev.weft.resolution`; absent if a part was accepted and the rest is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::EventId>")]
+    pub event_id: Option<OwnedEventId>,
     /// Of an accepted one: the `dev.weft.update` that has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::schema::EventId>")]
