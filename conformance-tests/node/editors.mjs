@@ -154,6 +154,42 @@ const commands = {
   set_named({ editor: name, letters }) {
     editors.get(name).doc.getMap('map').set('k'.repeat(letters), 1)
   },
+  /** Changes of a board, each `[element, key, value]`; without a value the key is removed, without a key the element. */
+  draw({ editor: name, changes }) {
+    const { doc } = editors.get(name)
+    const elements = doc.getMap('elements')
+    for (const [element, key, value] of changes) {
+      doc.transact(() => {
+        if (key === undefined) return elements.delete(element)
+        if (!elements.has(element)) elements.set(element, new Y.Map())
+        if (value === undefined) elements.get(element).delete(key)
+        else elements.get(element).set(key, value?.list ? Y.Array.from(value.list) : value?.text ? new Y.Text(value.text) : value)
+      })
+    }
+  },
+  /** A new element in the place of one of the same name. */
+  replace_element({ editor: name, element, values }) {
+    editors.get(name).doc.getMap('elements').set(element, new Y.Map(Object.entries(values)))
+  },
+  /** Changes of a list or a text in an element: `delete` units at `at`, then `insert` there. */
+  splice({ editor: name, element, key, at, delete: length, insert }) {
+    const type = editors.get(name).doc.getMap('elements').get(element).get(key)
+    if (length) type.delete(at, length)
+    if (insert !== undefined) type.insert(at, insert)
+  },
+  board: ({ editor }) => ({ board: editors.get(editor).doc.getMap('elements').toJSON() }),
+  async until_board({ editor: name, board, timeout }) {
+    const editor = editors.get(name)
+    const elements = editor.doc.getMap('elements')
+    const sorted = (value) =>
+      value && typeof value === 'object' && !Array.isArray(value)
+        ? Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]))
+        : value
+    const is = () => JSON.stringify(sorted(elements.toJSON())) === JSON.stringify(sorted(board))
+    await until(editor, is, timeout, 'the expected board').catch((error) => {
+      throw new Error(`${error.message}; the board is ${JSON.stringify(elements.toJSON())}`)
+    })
+  },
   repeat({ editor: name, at, text, times }) {
     const editor = editors.get(name)
     editor.text.insert(Math.min(at, editor.text.length), text.repeat(times))

@@ -14,6 +14,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use weft_conformance_tests::{
     client::{Client, segment},
+    editors::Provider,
     event_stream::EventStream,
     world::World,
 };
@@ -380,6 +381,134 @@ async fn every_server_tells_what_was_restored_and_undone() -> Result<()> {
     let rollback = until_sent(&mut stream, "rollback").await?;
     assert_eq!(rollback["content"]["rolls_back"]["user"], json!(bob.user));
     Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_joins_later_knows_who_wrote_and_deleted_what() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let room = alice.create_document("Older").await?;
+    let carol = world.user(0, "carol").await?;
+    alice.give_role(&room, &carol.user, "editor").await?;
+    carol.accept_invitation(&room).await?;
+    let (ann, cat) = (Editor::new(11), Editor::new(12));
+    ann.write(&alice, &room, |body, t| body.insert(t, 0, "one two")).await?;
+    let named = name_version(&alice, &room, "draft").await?;
+    let draft = named["eventId"].as_str().context("no event id")?.to_owned();
+    cat.pull(&carol, &room).await?;
+    cat.write(&carol, &room, |body, t| body.insert(t, 7, " three")).await?;
+    cat.write(&carol, &room, |body, t| body.remove_range(t, 0, 4)).await?;
+    alice.say(&room, "sealed").await?;
+
+    alice.give_role(&room, &bob.user, "viewer").await?;
+    bob.accept_invitation(&room).await?;
+    let expected = [["two", &*alice.user], [" three", &*carol.user]];
+    for client in [&alice, &bob] {
+        let blame = client
+            .until("who wrote the text", || async {
+                let blame = ask_json(client, &room, "/blame").await?;
+                Ok(Some(blame.clone()).filter(|blame| runs(blame, &["text", "author"]) == expected))
+            })
+            .await?;
+        let events = blame["runs"].as_array().context("no runs")?;
+        assert!(events.iter().all(|run| run["eventId"].is_string()), "{blame}");
+        let diff = ask_json(client, &room, &format!("/diff?from={}", segment(&draft))).await?;
+        let shown = runs(&diff, &["kind", "text", "author", "deletedBy"]);
+        let expected = [
+            ["delete", "one ", &*alice.user, &*carol.user],
+            ["equal", "two", "-", "-"],
+            ["insert", " three", &*carol.user, "-"],
+        ];
+        assert_eq!(shown, expected, "{}", client.user);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn edits_of_a_board_are_undone() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let made = alice
+        .post(
+            "/_weft/client/v1/documents",
+            json!({"title": "Board", "kind": "canvas"}),
+        )
+        .await?;
+    let room = made["docId"].as_str().context("no id")?.to_owned();
+    alice.give_role(&room, &bob.user, "editor").await?;
+    bob.accept_invitation(&room).await?;
+    let hers = world.editors.open("hers", Provider::Plain, &alice, &room).await?;
+    let his = world.editors.open("his", Provider::Plain, &bob, &room).await?;
+    for editor in [&hers, &his] {
+        editor.synced().await?;
+    }
+    let until = async |board: &Value| -> Result<()> {
+        hers.does("until_board", json!({ "board": board })).await?;
+        his.does("until_board", json!({ "board": board })).await
+    };
+    let before = json!({
+        "box": {"x": 1, "y": 1, "label": "kept words", "list": [1, 2, 3]},
+        "line": {"from": "box"},
+        "note": {"text": "hello"},
+        "shape": {"kind": "circle"},
+        "later": {"x": 1},
+    });
+    let changes = json!([
+        ["box", "x", 1], ["box", "y", 1], ["box", "label", {"text": "kept words"}], ["box", "list", {"list": [1, 2, 3]}],
+        ["line", "from", "box"], ["note", "text", "hello"], ["shape", "kind", "circle"], ["later", "x", 1],
+    ]);
+    hers.does("draw", json!({ "changes": changes })).await?;
+    until(&before).await?;
+    let document = ask_json(&alice, &room, "").await?;
+    let version = document["version"].as_u64().context("no version")?;
+
+    // Bob sets, removes, replaces and adds; Alice goes on in between.
+    let changes = json!([
+        ["box", "x", 2],
+        ["box", "x", 3],
+        ["box", "y"],
+        ["line"],
+        ["note", "text", "bye"],
+        ["mine", "x", 1],
+        ["later", "x", 2],
+    ]);
+    his.does("draw", json!({ "changes": changes })).await?;
+    his.does(
+        "replace_element",
+        json!({"element": "shape", "values": {"kind": "square", "size": 2}}),
+    )
+    .await?;
+    his.does(
+        "splice",
+        json!({"element": "box", "key": "label", "at": 0, "delete": 4, "insert": "lost"}),
+    )
+    .await?;
+    his.does(
+        "splice",
+        json!({"element": "box", "key": "list", "at": 1, "delete": 1, "insert": [7, 8]}),
+    )
+    .await?;
+    let meanwhile = json!({
+        "box": {"x": 3, "label": "lost words", "list": [1, 7, 8, 3]},
+        "note": {"text": "bye"},
+        "shape": {"kind": "square", "size": 2},
+        "mine": {"x": 1},
+        "later": {"x": 2},
+    });
+    until(&meanwhile).await?;
+    let changes = json!([["later", "x", 9], ["new", "x", 5]]);
+    hers.does("draw", json!({ "changes": changes })).await?;
+    his.does("draw", json!({"changes": [["note", "text", "gone"]]})).await?;
+    let mut meanwhile = meanwhile;
+    (meanwhile["later"]["x"], meanwhile["new"], meanwhile["note"]["text"]) = (json!(9), json!({"x": 5}), json!("gone"));
+    until(&meanwhile).await?;
+
+    let path = format!("/_weft/client/v1/documents/{}/rollback", segment(&room));
+    let undone = alice.post(&path, json!({"user": bob.user, "from": version})).await?;
+    assert_eq!(undone["changed"], json!(true));
+    let mut after = before.clone();
+    (after["later"]["x"], after["new"]) = (json!(9), json!({"x": 5}));
+    until(&after).await
 }
 
 async fn until_sent(stream: &mut EventStream, name: &str) -> Result<Value> {

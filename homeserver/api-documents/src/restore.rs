@@ -5,7 +5,7 @@ use axum::{Json, extract::State};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use ruma::{OwnedEventId, OwnedRoomId, RoomId, UserId};
-use weft_crdt::{DeleteSet, Update, merge};
+use weft_crdt::{DeleteSet, Update, WithoutEntries, merge, without_entries};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
@@ -117,14 +117,14 @@ pub(super) async fn roll_back(
         after,
         to,
     };
-    if described(&ports, user, &room).await?.kind == DocumentKind::Canvas {
-        return Err(ApiError::invalid_param(
-            "Edits of a board can't be rolled back; restore a point.",
-        ));
-    }
-    let Some(found) = reader.text_without(&room, now, undone).await? else {
+    let Some(mut found) = reader.text_without(&room, now, undone).await? else {
         return Err(point::unknown(&ports, &room).await?);
     };
+    if described(&ports, user, &room).await?.kind == DocumentKind::Canvas {
+        // A value of a board can't be deleted in favour of the one before: it is written again.
+        let WithoutEntries { update, texts } = without_entries(&parsed(found.text)?, &found.inserted);
+        (found.text, found.inserted) = (update.encode().into(), texts);
+    }
     let purpose = Purpose {
         rolls_back: Some(RollsBack {
             user: request.user.clone(),
