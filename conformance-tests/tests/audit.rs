@@ -164,6 +164,59 @@ async fn both_servers_export_the_same_log_and_it_is_good() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_rendered_text_is_compared_with_the_one_that_the_file_says() -> Result<()> {
+    let world = World::new(1).await?;
+    let alice = world.user(0, "alice").await?;
+    let made = alice
+        .post(
+            "/_weft/client/v1/documents",
+            json!({"title": "Terms", "kind": "rich_text"}),
+        )
+        .await?;
+    let room = made["docId"].as_str().context("no id")?.to_owned();
+    let path = format!("/_weft/client/v1/documents/{}/edit", segment(&room));
+    let changes = json!([{"type": "append", "text": "agreed"}, {"type": "append", "text": "and signed"}]);
+    let edit = json!({"changes": changes, "clientVersion": 0});
+    alice.request(Method::PATCH, &path, Some(edit)).await?.ok()?;
+    alice.say(&room, "sealed").await?;
+    let file = export(&alice, &room, "").await?;
+    let last: Value = serde_json::from_str(file.lines().last().context("no last line")?)?;
+    let hash = last["text_hash"].as_str().context("no hash")?.to_owned();
+    let answer = alice
+        .of_document(Method::GET, &room, "?format=text", &[], Vec::new())
+        .await?;
+    ensure!(answer.headers()["weft-text-hash"] == *hash, "{hash}");
+    let (code, printed) = verified(&file, &["--text"])?;
+    ensure!(
+        code == 0 && printed.contains(&format!("rendered text {hash}, as the file says")),
+        "{printed}"
+    );
+    let (code, printed) = verified(&file, &[])?;
+    ensure!(code == 0 && !printed.contains("rendered"), "{printed}");
+
+    // An export that lies about what people saw, one that does not say it, and one whose text is not known.
+    let with = |text_hash: Option<&str>| {
+        let mut end = last.clone();
+        end["text_hash"] = json!(text_hash);
+        let lines = file.trim_end().rsplit_once('\n').map_or("", |(lines, _)| lines);
+        format!("{lines}\n{end}\n")
+    };
+    let (code, printed) = verified(&with(Some(&"0".repeat(64))), &["--text"])?;
+    ensure!(
+        code == 1 && printed.contains("WRONG") && printed.contains("text_hash"),
+        "{printed}"
+    );
+    let (code, printed) = verified(&with(None), &["--text"])?;
+    ensure!(code == 0 && printed.contains("does not say which"), "{printed}");
+    let second: Value = serde_json::from_str(file.lines().nth(3).context("no line")?)?;
+    let from = second["event_id"].as_str().context("no event")?;
+    let part = export(&alice, &room, &format!("?from={}", segment(from))).await?;
+    let (code, printed) = verified(&part, &["--text"])?;
+    ensure!(code == 2 && printed.contains("can't be rendered"), "{printed}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_part_of_the_log_is_good_and_not_judged_before_its_beginning() -> Result<()> {
     let world = World::with_links(2, "").await?;
     let (alice, bob, _, room) = eventful(&world).await?;

@@ -73,6 +73,8 @@ class File:
         self.pinned = case.get("pinned")
         self.keys, self.events, self.end = {}, {}, None
         self.creates, self.redactions, self.stripped = 0, {}, []
+        # The entries of the lock in the state after each event: by type and state key, the number and id of the event.
+        self.locks = {}
 
     # --- lines ---
 
@@ -132,10 +134,32 @@ class File:
         if any(other not in self.events for other in before) and not altered("audit: prev events may come later"):
             raise Wrong("order", id_)
         self.events[id_] = event
+        self.apply_lock(id_, event)
         if is_stripped:
             self.stripped.append(id_)
         if event["type"] == "m.room.redaction" and id_ not in self.rejected_ids:
             self.redactions.setdefault(event["content"].get("redacts"), []).append(event["sender"])
+
+    def apply_lock(self, id_, event):
+        """An update that follows a standing lock is rejected (lock.md). Of two entries with one key the later one counts: state
+        resolution is not modelled."""
+        state = {}
+        for prev in event["prev_events"]:
+            for key, entry in self.locks.get(prev, {}).items():
+                state[key] = max(entry, state.get(key, entry))
+        lock = state.get(("dev.weft.lock", ""))
+        is_lifted = lock is not None and ("dev.weft.unlock", lock[1]) in state
+        if altered("audit: any unlock lifts a lock"):
+            is_lifted = any(kind == "dev.weft.unlock" for kind, _ in state)
+        is_update = event["type"] == "dev.weft.update" and "state_key" not in event
+        if is_update and lock and not is_lifted and not altered("audit: a lock is not applied"):
+            self.rejected_ids.add(id_)
+        is_entry = event["type"] in ("dev.weft.lock", "dev.weft.unlock") and "state_key" in event
+        if is_entry and id_ not in self.rejected_ids:
+            state[event["type"], event["state_key"]] = (self.number, id_)
+        self.locks[id_] = state
+        if altered("audit: a lock counts on all branches"):
+            self.locks = dict.fromkeys(self.events, state)
 
     def check_signature(self, id_, event):
         name = server(event["sender"])

@@ -35,10 +35,12 @@ use weft_http::{
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes},
 };
+use weft_render::{Format, RenderRequest, Renderer};
 use weft_room_api::Clock;
 use weft_room_read::{AuditItem, AuditLog, Reader};
 use weft_wire::{
     audit::{AUDIT_FORMAT, AUDIT_RIGHT, AuditCut, AuditEnd, AuditHeader, AuditKey, AuditKeys, AuditKeysLine},
+    document::DocumentKind,
     event_types::WITNESS,
     limits::{AUDIT_EXPORT_SECONDS, MAX_AUDIT_EXPORTS, MAX_AUDIT_EXPORTS_PER_USER},
     schema,
@@ -48,6 +50,7 @@ use super::{
     DocumentPorts, Read,
     caller::{Named, Open, open},
     failures::may_not,
+    show::described,
 };
 
 pub(super) fn routes() -> Routes<DocumentPorts> {
@@ -169,6 +172,8 @@ pub(super) async fn begin(
     write_line(&mut first, &header).map_err(|error| ApiError::internal("the first line of an export", &error))?;
     let export = Export {
         reader,
+        renderer: Arc::clone(&ports.renderer),
+        kind: described(ports, user, &document.room).await?.kind,
         room: document.room.clone(),
         version,
         user: user.to_owned(),
@@ -189,6 +194,8 @@ pub(super) async fn begin(
 /// An export under way.
 pub(super) struct Export {
     reader: Reader,
+    renderer: Arc<dyn Renderer>,
+    kind: DocumentKind,
     room: OwnedRoomId,
     version: RoomVersion,
     user: OwnedUserId,
@@ -298,26 +305,41 @@ impl Export {
 
     async fn end(&self) -> AuditEnd {
         let heads: Vec<OwnedEventId> = self.heads.iter().cloned().collect();
-        let state_hash = match self.is_whole {
-            true => self.state_hash(&heads).await,
+        let text = match self.is_whole {
+            true => self.text(&heads).await,
             false => None,
+        };
+        let (state_hash, text_hash) = match text {
+            Some((hash, text)) => (Some(hash), self.text_hash(text).await),
+            None => (None, None),
         };
         AuditEnd {
             heads,
             events: UInt::new_saturating(self.events),
             state_hash,
-            text_hash: None,
+            text_hash,
         }
     }
 
-    /// The hash of the text at the heads; `None` if this server can't tell: clocks are claimed twice, or history is missing.
-    async fn state_hash(&self, heads: &[OwnedEventId]) -> Option<String> {
+    /// The text at the heads with its hash; `None` if this server can't tell: clocks are claimed twice, or history is missing.
+    async fn text(&self, heads: &[OwnedEventId]) -> Option<(String, Bytes)> {
         if self.reader.is_disputed(&self.room).await.ok()? {
             return None;
         }
         let text = self.reader.content_at(&self.room, heads).await.ok()?;
-        let hash = Update::parse(text).ok()?.state_hash();
-        Some(URL_SAFE_NO_PAD.encode(hash.as_bytes()))
+        let hash = Update::parse(text.clone()).ok()?.state_hash();
+        Some((URL_SAFE_NO_PAD.encode(hash.as_bytes()), text))
+    }
+
+    /// The hash of the rendered text; `None` if it can't be rendered, or no worker is free within the wait of the pool.
+    async fn text_hash(&self, state: Bytes) -> Option<String> {
+        let request = RenderRequest {
+            kind: self.kind,
+            state,
+            format: Format::Json,
+        };
+        let rendered = self.renderer.render(self.room.as_str(), request).await.ok()?;
+        Some(format!("{:?}", rendered.text_hash))
     }
 }
 

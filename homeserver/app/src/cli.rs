@@ -184,6 +184,9 @@ pub(crate) struct VerifyArguments {
     /// Trust only the keys in this file: a JSON object like `keys` in an exported file.
     #[arg(long, value_name = "FILE")]
     pub(crate) keys: Option<PathBuf>,
+    /// Also render the text, in a sandboxed process, and compare its hash with the one in the file.
+    #[arg(long)]
+    pub(crate) text: bool,
 }
 
 /// `weft mcp`

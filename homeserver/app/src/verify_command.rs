@@ -1,6 +1,8 @@
 //! `weft verify FILE`: verifies an exported log and prints what it found. Needs no configuration and no server. Must not print
 //! the content of events.
 
+mod rendered_text;
+
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, IsTerminal as _},
@@ -12,6 +14,7 @@ use std::{
 use weft_dag::VerifyKeys;
 use weft_verify::{Failed, KeysError, Options, Progress, Report, pinned_keys, verify};
 
+use self::rendered_text::TextCheck;
 use crate::cli::VerifyArguments;
 use crate::terminal;
 
@@ -36,13 +39,19 @@ enum VerifyError {
 /// See the module. It has exit codes of its own: 0 good, 1 wrong, 2 not judged.
 pub(crate) fn run(arguments: &VerifyArguments) -> ExitCode {
     let verified = verified(arguments);
-    let code = match &verified {
-        Ok(Ok(report)) if report.is_good() => ExitCode::SUCCESS,
-        Ok(Err(Failed::Wrong(_))) => WRONG.into(),
-        Ok(Ok(_) | Err(Failed::Unjudged(_) | Failed::ClaimedTwice | Failed::Read(_))) | Err(_) => UNJUDGED.into(),
+    let text = match &verified {
+        Ok(Ok(report)) if arguments.text => Some(rendered_text::check(report)),
+        _ => None,
+    };
+    let code = match (&verified, &text) {
+        (Ok(Err(Failed::Wrong(_))), _) | (_, Some(TextCheck::Wrong(_))) => WRONG.into(),
+        (Ok(Ok(report)), None | Some(TextCheck::Same(_) | TextCheck::NotStated(_))) if report.is_good() => {
+            ExitCode::SUCCESS
+        }
+        _ => UNJUDGED.into(),
     };
     let printed = match verified {
-        Ok(Ok(report)) => print_report(&report),
+        Ok(Ok(report)) => print_report(&report, text.as_ref()),
         Ok(Err(Failed::Wrong(wrong))) => print(&format!("WRONG: {wrong}")),
         Ok(Err(failed)) => print(&format!("NOT JUDGED: {failed}")),
         Err(error) => print(&format!("NOT JUDGED: {error}")),
@@ -58,6 +67,7 @@ fn verified(arguments: &VerifyArguments) -> Result<Result<Report, Failed>, Verif
     let options = |keep_events| Options {
         pinned: keys.clone(),
         keep_events,
+        keep_text: arguments.text,
     };
     if arguments.file == Path::new("-") {
         // It can't be read twice.
@@ -153,7 +163,7 @@ fn print(line: &str) -> io::Result<()> {
     terminal::print(&shown)
 }
 
-fn print_report(report: &Report) -> io::Result<()> {
+fn print_report(report: &Report, text: Option<&TextCheck>) -> io::Result<()> {
     let print = |line: String| print(&line);
     print(format!(
         "room {} (version {}), exported by {}",
@@ -177,6 +187,13 @@ fn print_report(report: &Report) -> io::Result<()> {
     }
     for doubt in &report.doubts {
         print(format!("NOT JUDGED: {doubt}"))?;
+    }
+    match text {
+        None => {}
+        Some(TextCheck::Same(hash)) => print(format!("rendered text {hash}, as the file says"))?,
+        Some(TextCheck::NotStated(hash)) => print(format!("rendered text {hash}; the file does not say which it is"))?,
+        Some(TextCheck::NotRendered(why)) => return print(format!("NOT JUDGED: the text can't be rendered: {why}")),
+        Some(TextCheck::Wrong(wrong)) => return print(format!("WRONG: {wrong}")),
     }
     if report.is_good() {
         print("GOOD".to_owned())?;

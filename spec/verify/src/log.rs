@@ -81,7 +81,7 @@ pub(crate) struct Log {
 }
 
 impl Log {
-    pub(crate) fn new(room: Room, keeps_events: bool) -> Self {
+    pub(crate) fn new(room: Room, keeps_events: bool, keeps_text: bool) -> Self {
         Self {
             room,
             ids: Vec::new(),
@@ -91,7 +91,7 @@ impl Log {
             events: EventMap::default(),
             cover: ChainCover::default(),
             states: Versions::default(),
-            text: Some(Text::new(keeps_events)),
+            text: Some(Text::new(keeps_events, keeps_text)),
             create: None,
             redactions: Redactions::default(),
             reasons: HashMap::new(),
@@ -415,8 +415,8 @@ impl Log {
         Some((id.event_id()?, reason.unwrap_or_else(|| "rejected".to_owned())))
     }
 
-    /// The servers with joined users at these heads; `None` if there are too many heads to tell.
-    pub(crate) fn servers_at(&mut self, heads: &[OwnedEventId]) -> Option<Vec<OwnedServerName>> {
+    /// The state at these heads; `None` if there are too many heads to tell.
+    pub(crate) fn state_at(&mut self, heads: &[OwnedEventId]) -> Option<StateView> {
         if heads.len() > MAX_RESOLVED_HEADS {
             return None;
         }
@@ -431,8 +431,7 @@ impl Log {
         };
         let state = self.state_before(&numbers, &ignored).ok()?;
         let state = self.states.get(state);
-        let view = StateView::load(self.room.version.clone(), &state, &self.events).ok()?;
-        Some(view.joined_servers().into_iter().collect())
+        StateView::load(self.room.version.clone(), &state, &self.events).ok()
     }
 
     /// By server, its newest statement and the number of events that it confirms.

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use ruma::{MilliSecondsSinceUnixEpoch, OwnedEventId, OwnedRoomId, OwnedServerName, RoomVersionId};
+use weft_wire::document::DocumentKind;
 
 /// The rules of an audit file, by the names of `spec/docs/audit.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,6 +38,8 @@ pub enum Rule {
     Heads,
     /// The text differs from the one that the last line says.
     StateHash,
+    /// The rendered text differs from the one that the last line says. Only found with a renderer ([`Report::check_text_hash`]).
+    TextHash,
 }
 
 impl Rule {
@@ -59,6 +62,7 @@ impl Rule {
             Self::Count => "count",
             Self::Heads => "heads",
             Self::StateHash => "state_hash",
+            Self::TextHash => "text_hash",
         }
     }
 }
@@ -194,6 +198,14 @@ pub struct Report {
     pub state_hash: Option<String>,
     /// Whether the file says a hash, and it is this one.
     pub state_hash_stated: bool,
+    /// The kind of the document at the heads; `None` if there are too many heads to tell.
+    pub kind: Option<DocumentKind>,
+    /// The text, as a Yjs v1 update, with [`crate::Options::keep_text`]; `None` if it can't be judged, or is larger than a renderer takes.
+    pub text: Option<Vec<u8>>,
+    /// The hash of the rendered text that the file says.
+    pub text_hash_stated: Option<String>,
+    /// The number of the last line.
+    pub last_line: u64,
     /// Clocks were claimed twice: later events may change the text.
     pub disputed: bool,
     /// The keys that were used: server, key id, public key in unpadded standard base64.
@@ -207,6 +219,22 @@ pub struct Report {
 }
 
 impl Report {
+    /// Compares the hash of the rendered text with the one that the file says. False if the file says none.
+    ///
+    /// # Errors
+    /// When it is another one.
+    pub fn check_text_hash(&self, found: &str) -> Result<bool, Wrong> {
+        match &self.text_hash_stated {
+            Some(stated) if stated != found => Err(Wrong {
+                line: self.last_line,
+                event: None,
+                rule: Rule::TextHash,
+                why: format!("the rendered text has the hash {found}"),
+            }),
+            stated => Ok(stated.is_some()),
+        }
+    }
+
     /// Whether everything could be judged.
     #[must_use]
     pub fn is_good(&self) -> bool {

@@ -10,9 +10,9 @@ use weft_convergence::{
     rebuild::{PersistedEvent, claim_of, rebuild},
     sequence::{Decision, Sequence, known_before},
 };
-use weft_crdt::{DeleteSet, StateHash, StateVector, Update};
+use weft_crdt::{DeleteSet, Document, StateHash, StateVector, Update};
 use weft_dag::{Pdu, event_flags};
-use weft_wire::limits::MAX_AUDIT_KEPT_BYTES;
+use weft_wire::limits::{MAX_AUDIT_KEPT_BYTES, MAX_RENDER_STATE_BYTES};
 
 use crate::{
     Doubt, Failed,
@@ -29,6 +29,43 @@ pub(crate) struct Text {
     kept: Option<Vec<PersistedEvent>>,
     kept_bytes: usize,
     is_claimed_twice: bool,
+    whole: WholeText,
+}
+
+/// The text itself, if it is wanted.
+#[derive(Default)]
+enum WholeText {
+    #[default]
+    NotWanted,
+    Kept(Box<Document>),
+    /// It is larger than a renderer takes.
+    TooLarge,
+}
+
+impl WholeText {
+    fn add(&mut self, update: &Update) {
+        let Self::Kept(text) = self else { return };
+        let fits = text.byte_len().saturating_add(update.wire_len()) <= MAX_RENDER_STATE_BYTES;
+        if !fits || text.apply(update).is_err() {
+            *self = Self::TooLarge;
+        }
+    }
+
+    fn begin(&mut self) {
+        if !matches!(self, Self::NotWanted) {
+            *self = Self::Kept(Box::default());
+        }
+    }
+
+    fn finish(self) -> Option<Vec<u8>> {
+        match self {
+            Self::Kept(mut text) => {
+                text.compact();
+                Some(text.encode())
+            }
+            Self::NotWanted | Self::TooLarge => None,
+        }
+    }
 }
 
 /// What a state hash is of.
@@ -57,12 +94,18 @@ pub(crate) struct Whole {
     pub(crate) state_hash: String,
     /// Later events may change it.
     pub(crate) disputed: bool,
+    /// The text as an update, if it is wanted and a renderer takes it.
+    pub(crate) text: Option<Vec<u8>>,
 }
 
 impl Text {
-    pub(crate) fn new(keeps_events: bool) -> Self {
+    pub(crate) fn new(keeps_events: bool, keeps_text: bool) -> Self {
         Self {
             kept: keeps_events.then(Vec::new),
+            whole: match keeps_text {
+                true => WholeText::Kept(Box::default()),
+                false => WholeText::NotWanted,
+            },
             ..Self::default()
         }
     }
@@ -92,6 +135,7 @@ impl Text {
                 // Released first, so that the vector is changed in place.
                 drop(known);
                 self.content.add(&admitted.update);
+                self.whole.add(&admitted.update);
                 let ends = admitted.ranges.iter().map(|(client, (_, to))| (*client, *to));
                 Ok(self.vectors.change(before, ends.collect()))
             }
@@ -126,10 +170,11 @@ impl Text {
         if self.is_claimed_twice {
             let rebuilt = rebuild(self.kept.take().unwrap_or_default(), None);
             self.content = Content::default();
-            rebuilt
-                .updates
-                .iter()
-                .for_each(|standing| self.content.add(&standing.update));
+            self.whole.begin();
+            for standing in &rebuilt.updates {
+                self.content.add(&standing.update);
+                self.whole.add(&standing.update);
+            }
             disputed = rebuilt.is_disputed;
         }
         let hash = StateHash::of(&self.content.vector, &self.content.deletes);
@@ -137,6 +182,7 @@ impl Text {
             updates: self.content.updates,
             state_hash: URL_SAFE_NO_PAD.encode(hash.as_bytes()),
             disputed,
+            text: self.whole.finish(),
         }
     }
 }

@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, io::BufRead};
 
 use ruma::OwnedEventId;
-use weft_dag::{RoomVersion, VerifyKeys};
+use weft_dag::{RoomVersion, StateView, VerifyKeys};
 use weft_wire::{
     audit::{AUDIT_FORMAT, AuditCut, AuditEnd, AuditHeader},
+    document::{DocumentContent, DocumentKind},
+    event_types,
     limits::MAX_AUDIT_HEADS,
 };
 
@@ -29,6 +31,8 @@ pub struct Options {
     pub pinned: Option<VerifyKeys>,
     /// Keeps all events in memory, which is needed if two of them claim the same clocks ([`Failed::ClaimedTwice`]).
     pub keep_events: bool,
+    /// Keeps the text, for [`Report::text`].
+    pub keep_text: bool,
 }
 
 /// How far a verification is.
@@ -41,7 +45,7 @@ pub struct Progress {
 }
 
 /// Verifies a file. Memory grows by some 300 bytes an event, and by the state events, with
-/// [`Options::keep_events`] by all events.
+/// [`Options::keep_events`] by all events, with [`Options::keep_text`] by the text.
 ///
 /// # Errors
 /// The first thing that is wrong, or why nothing can be judged.
@@ -50,7 +54,7 @@ pub fn verify(reader: impl BufRead, options: Options, mut progress: impl FnMut(P
     let mut keys = Keys::new(options.pinned);
     let header = header(&mut lines, &mut keys)?;
     let room = room(&header)?;
-    let mut log = Log::new(room.clone(), options.keep_events);
+    let mut log = Log::new(room.clone(), options.keep_events, options.keep_text);
     let mut waiting = Vec::new();
     loop {
         let mut batch = Batch::default();
@@ -241,6 +245,7 @@ fn finish<R: BufRead>(
     {
         return Err(wrong(None, Rule::StateHash, format!("the text has the hash {hash}")));
     }
+    let state = log.state_at(&heads);
     let confirmed = log.confirmed().into_iter();
     let witness = |statement: crate::log::Statement, events: u64| Witness {
         event: statement.event,
@@ -256,17 +261,28 @@ fn finish<R: BufRead>(
         updates: text.as_ref().map_or(0, |text| text.updates),
         rejected: log.rejected,
         redacted,
-        servers: log.servers_at(&heads),
+        servers: state.as_ref().map(|state| state.joined_servers().into_iter().collect()),
+        kind: state.as_ref().map(kind),
         heads,
+        last_line: lines.number(),
+        text_hash_stated: end.text_hash.clone(),
         state_hash_stated: end.state_hash.is_some() && text.is_some(),
         disputed: text.as_ref().is_some_and(|text| text.disputed),
-        state_hash: text.map(|text| text.state_hash),
+        state_hash: text.as_ref().map(|text| text.state_hash.clone()),
+        text: text.and_then(|text| text.text),
         keys: keys.listed(),
         witnesses: confirmed
             .map(|(server, (statement, events))| (server, witness(statement, events)))
             .collect::<BTreeMap<_, _>>(),
         doubts,
     })
+}
+
+/// A room without a valid `dev.weft.document` is shown as text.
+fn kind(state: &StateView) -> DocumentKind {
+    let content = state.get(event_types::DOCUMENT, "");
+    let content = content.and_then(|pdu| pdu.content_as::<DocumentContent>().ok());
+    content.map_or(DocumentKind::Text, |content| content.kind)
 }
 
 /// An event that is in one of the lists and not in the other, or twice in the second.

@@ -72,6 +72,36 @@ pub(crate) fn log(version: &RoomVersionId) -> World {
     world
 }
 
+/// A log with a lock. Three letters are part of the text: one from before the lock, one beside it, and one from after it was lifted. Two
+/// are not, although their authors may edit: they follow the lock, the second one also an unlock of another lock.
+pub(crate) fn locked_log(version: &RoomVersionId) -> World {
+    let mut world = room(version);
+    world.send(ALICE, "dev.weft.update", None, letter(1, b'a'));
+    let fork = world.head_list();
+    let content = json!({ "heads": fork, "reason": "final" });
+    let lock = world.state(ALICE, "dev.weft.lock", "", content);
+    let beside = world.build(&fork, BOB, "dev.weft.update", None, letter(2, b'b'));
+    let beside = world.accept(beside);
+    assert!(!beside.rejected());
+    let follow_lock = |world: &mut World, after: &Pdu, sender: &str, client: u8| {
+        let locked = [after.event_id().to_owned()];
+        let late = world.build(&locked, sender, "dev.weft.update", None, letter(client, b'x'));
+        let late = world.accept(late);
+        assert!(late.rejected());
+        late.event_id().to_owned()
+    };
+    let late = follow_lock(&mut world, &lock, CAROL, 3);
+    let other = world.state(ALICE, "dev.weft.unlock", "$another", json!({}));
+    let later = follow_lock(&mut world, &other, ALICE, 4);
+    // Chat goes on, and refers to all of them.
+    let all = [other.event_id().to_owned(), beside.event_id().to_owned(), late, later];
+    let said = json!({ "msgtype": "m.text", "body": "locked" });
+    world.send_after(&all, BOB, "m.room.message", None, said);
+    world.state(ALICE, "dev.weft.unlock", lock.event_id().as_str(), json!({}));
+    world.send(CAROL, "dev.weft.update", None, letter(5, b'c'));
+    world
+}
+
 /// The key of a server, as in a file.
 pub(crate) fn key(server: &ServerName) -> Value {
     let signer = signer(server);

@@ -3,9 +3,9 @@
 use ruma::RoomVersionId;
 use serde_json::json;
 use weft_dag::{RoomVersion, testing::World};
-use weft_verify::{Doubt, Failed, Options, pinned_keys, verify};
+use weft_verify::{Doubt, Failed, Options, Rule, pinned_keys, verify};
 
-use crate::file::{ALICE, BOB, CAROL, File, check, key, letter, line, log, room};
+use crate::file::{ALICE, BOB, CAROL, File, broken, check, key, letter, line, locked_log, log, room};
 
 const VERSIONS: [RoomVersionId; 2] = [RoomVersionId::V11, RoomVersionId::V12];
 
@@ -46,6 +46,25 @@ fn a_good_log_is_good() {
 }
 
 #[test]
+fn updates_that_follow_a_lock_are_no_part_of_the_text() {
+    for version in VERSIONS {
+        let mut file = File::of(&locked_log(&version));
+        let report = file.verify().unwrap();
+        assert!(report.is_good(), "{:?}", report.doubts);
+        assert_eq!((report.updates, report.rejected, report.disputed), (3, 2, false));
+        // A file that ends with one of them is wrong: it would have no effect on any server.
+        let late = file.place("dev.weft.update", 2);
+        file.events.truncate(late + 1);
+        let end =
+            json!({"heads": [file.events[late]["event_id"], file.events[late - 1]["event_id"]], "events": late + 1});
+        file.end = end;
+        let (rule, _, event) = broken(file.verify());
+        assert_eq!(rule, Rule::Authorisation);
+        assert_eq!(json!(event), file.events[late]["event_id"]);
+    }
+}
+
+#[test]
 fn every_room_version_is_read() {
     for version in RoomVersion::ALL {
         let mut world = room(&version);
@@ -81,6 +100,7 @@ fn keys_may_follow_and_missing_ones_leave_events_unjudged() {
     let pinned = |json: serde_json::Value| Options {
         pinned: Some(pinned_keys(json.to_string().as_bytes()).unwrap()),
         keep_events: false,
+        keep_text: false,
     };
     let report = verify(file.text().as_bytes(), pinned(keys), |_| {}).unwrap();
     assert!(report.is_good());
@@ -168,6 +188,7 @@ fn claims_to_the_same_clocks_need_all_events() {
     let keeps = || Options {
         pinned: None,
         keep_events: true,
+        keep_text: false,
     };
     let report = verify(file.text().as_bytes(), keeps(), |_| {}).unwrap();
     assert!(report.is_good() && report.disputed);

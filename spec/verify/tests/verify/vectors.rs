@@ -10,7 +10,7 @@ use weft_wire::update::UpdateContent;
 
 use crate::{
     altered::ALTERATIONS,
-    file::{ALICE, BOB, CAROL, File, key, letter, log, room},
+    file::{ALICE, BOB, CAROL, File, key, letter, locked_log, log, room},
 };
 
 #[derive(Deserialize)]
@@ -30,6 +30,7 @@ fn found(vector: &Vector) -> BTreeMap<String, Value> {
     let options = Options {
         pinned,
         keep_events: true,
+        keep_text: false,
     };
     let mut found = BTreeMap::new();
     let mut put = |name: &str, value: Value| drop(found.insert(name.to_owned(), value));
@@ -143,6 +144,19 @@ fn write_more(write: &impl Fn(&str, &Value)) {
     world.member(BOB, BOB, "join");
     let about = "updates that are not part of the text";
     write(about, &vector(about, &File::of(&world), None));
+
+    let mut file = File::of(&locked_log(&RoomVersionId::V12));
+    file.end["state_hash"] = json!(file.verify().unwrap().state_hash);
+    // The lock rejects them, which is no rule of Matrix.
+    file.rejected.clear();
+    let about = "updates that follow a lock";
+    write(about, &vector(about, &file, None));
+    let late = file.place("dev.weft.update", 2);
+    file.events.truncate(late + 1);
+    let heads = [&file.events[late]["event_id"], &file.events[late - 1]["event_id"]];
+    file.end = json!({ "heads": heads, "events": late + 1 });
+    let about = "a head that a lock rejects";
+    write(about, &vector(about, &file, None));
 
     // An auth event that is no ancestor of the event that cites it.
     let mut world = room(&RoomVersionId::V12);
