@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use ruma::{OwnedEventId, OwnedUserId, RoomId, UserId};
 use weft_http::errors::ApiResult;
 use weft_render::DiffRun;
-use weft_room_read::{AuthoredBlocks, versions::EventSteps};
+use weft_room_read::{AuthoredBlocks, WantedBlocks, versions::EventSteps};
 use weft_wire::rest::Attribution;
 
 use super::{
@@ -54,9 +54,12 @@ impl Authorship {
         steps: Vec<EventSteps>,
     ) -> ApiResult<Self> {
         let reader = ports.rooms.reader();
-        let clients: BTreeSet<u64> = runs.iter().filter_map(|run| run.client).collect();
-        let all = clients.iter().map(|client| (*client, 0, u32::MAX)).collect();
-        let authors = reader.authors(room, &all).await?;
+        let blocks = runs.iter().filter_map(|run| {
+            let (from, to) = run.clocks?;
+            Some((run.client?, from, to))
+        });
+        let blocks = WantedBlocks::new(blocks);
+        let authors = reader.authors(room, &blocks).await?;
         let events: BTreeMap<_, _> = authors
             .values()
             .flatten()
@@ -77,7 +80,7 @@ impl Authorship {
                 for (client, from, to) in step
                     .deletes
                     .iter()
-                    .filter(|(client, ..)| clients.contains(&client.get()))
+                    .filter(|(client, ..)| blocks.has_client(client.get()))
                 {
                     let (by, at) = (one.author.clone(), step.at);
                     deletions

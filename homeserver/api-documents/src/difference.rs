@@ -66,17 +66,20 @@ async fn diff(
     let kind = described(&ports, user, &room).await?.kind;
     let before = point::content(&ports, &room, user, &from).await?;
     let after = match &to {
-        Some(to) => point::content(&ports, &room, user, to).await?.state,
-        None => ports.rooms.current_text(&room).await?.update(),
+        Some(to) => point::content(&ports, &room, user, to).await?,
+        None => PastContent {
+            state: ports.rooms.current_text(&room).await?.update(),
+            version: None,
+        },
     };
-    if !vector_of(&after)?.covers(&vector_of(&before.state)?) {
+    if !vector_of(&after.state)?.covers(&vector_of(&before.state)?) {
         return Err(ApiError::invalid_param("to must have everything that from has."));
     }
-    let steps = steps_since(&ports, &room, &from, &before).await?;
+    let steps = steps_since(&ports, &room, &from, &before, after.version).await?;
     let request = DiffRequest {
         kind,
         from: before.state,
-        to: after,
+        to: after.state,
     };
     let difference = ports.renderer.diff(room.as_str(), request).await?;
     let mut answer = attributed(&ports, &room, user, difference.runs, steps).await?;
@@ -143,23 +146,25 @@ fn vector_of(state: &Bytes) -> ApiResult<StateVector> {
     Ok(update.state_vector())
 }
 
-/// What was done since a point, to find who deleted something: from the index, or from the events after it, which may be
-/// too many. What is not found is not known.
+/// What was done since a point, and up to a version if one is given, to find who deleted something: from the index, or from
+/// the events after the point, which may be too many. What is not found is not known.
 async fn steps_since(
     ports: &DocumentPorts,
     room: &RoomId,
     point: &Point,
     content: &PastContent,
+    until: Option<u64>,
 ) -> ApiResult<Vec<EventSteps>> {
     let reader = ports.rooms.reader();
+    let until = until.unwrap_or(u64::MAX);
     let event = match (content.version, point) {
-        (Some(version), _) => return Ok(reader.steps_between(room, version, u64::MAX).await?),
+        (Some(version), _) => return Ok(reader.steps_between(room, version, until).await?),
         (None, Point::Event(event)) => event,
         (None, _) => return Ok(Vec::new()),
     };
     let versions = reader.versions_of(room, std::slice::from_ref(event)).await?;
     if let Some(first) = versions.into_iter().flatten().next() {
-        return Ok(reader.steps_between(room, first, u64::MAX).await?);
+        return Ok(reader.steps_between(room, first, until).await?);
     }
     let mut steps = reader.edits_in_journal(room).await?;
     let (mut after, mut read) = (reader.order(room, event).await?, 0);

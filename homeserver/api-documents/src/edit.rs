@@ -21,7 +21,7 @@ use weft_http::{
 };
 use weft_render::{Change, Conflict, ConflictKind, EditRequest, Edited, Unit};
 use weft_room_api::{RefusedEdit, RequestKey, RequestOutcome, RequestedEdit, RoomError};
-use weft_room_read::author_of;
+use weft_room_read::{WantedBlocks, author_of};
 use weft_wire::{
     document::DocumentKind,
     limits::MAX_CHANGES_PER_EDIT,
@@ -285,7 +285,7 @@ impl Editing<'_> {
         let place = |conflict: &Conflict| (conflict.client, conflict.clocks.0);
         let places = conflicts.iter().filter(is_inserted).map(place);
         let units = places.map(|(client, clock)| (client, clock, clock.saturating_add(1)));
-        let units = units.take(MAX_CONFLICTS_WITH_AUTHORS).collect();
+        let units = WantedBlocks::new(units.take(MAX_CONFLICTS_WITH_AUTHORS));
         let authors = self.ports.rooms.reader().authors(self.room, &units).await?;
         let named = conflicts.into_iter().map(|conflict| {
             let author = Some(&conflict).filter(is_inserted).and_then(|conflict| {

@@ -20,7 +20,7 @@ use weft_http::{
 };
 use weft_render::{ApplyRequest, Direction, ImportRequest, Imported, Source};
 use weft_room_api::{RefusedEdit, RoomError};
-use weft_room_read::author_of;
+use weft_room_read::{WantedBlocks, author_of};
 use weft_wire::{
     document::DocumentKind,
     limits::{MAX_IMPORT_BYTES, MAX_TITLE_BYTES},
@@ -241,11 +241,8 @@ async fn client_in(
         if text.state_vector().get(client) == 0 {
             return Ok((client, false));
         }
-        let authors = ports
-            .rooms
-            .reader()
-            .authors(room, &[(client.get(), 0, 1)].into())
-            .await?;
+        let first = WantedBlocks::new([(client.get(), 0, 1)]);
+        let authors = ports.rooms.reader().authors(room, &first).await?;
         if author_of(&authors, client.get(), 0).is_none_or(|author| author.author == *user) {
             return Ok((client, true));
         }

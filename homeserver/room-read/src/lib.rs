@@ -43,7 +43,7 @@ use weft_room_api::Unavailable;
 
 pub use access::Access;
 pub use audit::{AuditItem, AuditLog};
-pub use authors::{AuthoredBlocks, Authors, Blocks, author_of};
+pub use authors::{AuthoredBlocks, Authors, WantedBlocks, author_of};
 pub use events::{Place, StoredEvent};
 pub use members::RoomMembership;
 pub use relations::Relations;

@@ -20,9 +20,11 @@ use self::steps::Step;
 pub use self::text::{Undone, UndoneText};
 use crate::{Reader, damaged};
 
-/// Rows of the index that are read to find the version of a time: those of one seal, in which the versions of several
-/// authors alternate.
+/// Rows of the index that are read at most to find the event of a version: those of one seal, in which the versions of
+/// several authors alternate.
 const ROWS_OF_A_SEAL: usize = 256;
+/// Rows that are read first: mostly one of them has the version.
+const NEAREST_ROWS: usize = 8;
 
 /// What the versions of one event added.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,8 +97,14 @@ impl Reader {
         let journal = self.edits_in_journal(room).await?;
         let query = VERSIONS.under(&(room,)).from(&(room, from)).through(&(room, to));
         let rows = self.store.scan_all(query).await?;
+        // An event that began before `from` may have later versions.
+        let mut begun = match from.checked_sub(1) {
+            Some(before) => self.rows_up_to(room, before, NEAREST_ROWS).await?,
+            None => Vec::new(),
+        };
+        begun.reverse();
         let mut found = Vec::with_capacity(rows.len() + journal.len());
-        for ((_, first, event), row) in rows {
+        for ((_, first, event), row) in begun.into_iter().chain(rows) {
             found.push(event_steps(room, first, event, row)?);
         }
         found.extend(journal);
@@ -184,10 +192,12 @@ impl Reader {
 
     /// The event whose steps have this version.
     async fn event_of_version(&self, room: &RoomId, version: u64) -> Result<Option<OwnedEventId>, Unavailable> {
-        for ((_, first, event), row) in self.rows_up_to(room, version).await? {
-            let found = event_steps(room, first, event, row)?;
-            if found.steps.iter().any(|step| step.version == version) {
-                return Ok(found.event);
+        for limit in [NEAREST_ROWS, ROWS_OF_A_SEAL] {
+            for ((_, first, event), row) in self.rows_up_to(room, version, limit).await? {
+                let found = event_steps(room, first, event, row)?;
+                if found.steps.iter().any(|step| step.version == version) {
+                    return Ok(found.event);
+                }
             }
         }
         Ok(None)
@@ -198,9 +208,10 @@ impl Reader {
         &self,
         room: &RoomId,
         version: u64,
+        limit: usize,
     ) -> Result<Vec<((OwnedRoomId, u64, OwnedEventId), VersionRow)>, Unavailable> {
         let query = VERSIONS.under(&(room,)).through(&(room, version)).reversed();
-        Ok(self.store.scan(query.limit(ROWS_OF_A_SEAL)).await?)
+        Ok(self.store.scan(query.limit(limit)).await?)
     }
 
     /// The newest version that was made up to a time (milliseconds since 1970), in the order in which this server made
@@ -236,7 +247,7 @@ impl Reader {
             return Ok((from == 0).then_some(0));
         };
         let mut newest = None;
-        for ((_, first, event), row) in self.rows_up_to(room, first).await? {
+        for ((_, first, event), row) in self.rows_up_to(room, first, ROWS_OF_A_SEAL).await? {
             let steps = event_steps(room, first, event, row)?.steps;
             let last = steps
                 .iter()

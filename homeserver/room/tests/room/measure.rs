@@ -6,6 +6,7 @@ use std::{fs, time::Duration};
 use bytes::Bytes;
 use ruma::OwnedRoomId;
 use weft_room::RoomConfig;
+use weft_room_read::WantedBlocks;
 use weft_store::memory::{MemoryDisk, Tail};
 use weft_testkit::{Editor, text_of};
 
@@ -234,7 +235,10 @@ async fn processor_time_of_contents_at_versions() {
         );
     }
     let began = processor_time();
-    let authors = reader.authors(&room, &[7].into()).await.unwrap();
+    let authors = reader
+        .authors(&room, &WantedBlocks::new([(7, 0, u32::MAX)]))
+        .await
+        .unwrap();
     println!(
         "who wrote the text: {:?}, {} events",
         processor_time() - began,
