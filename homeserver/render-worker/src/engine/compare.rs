@@ -1,6 +1,8 @@
 //! Two versions of a document, of which the newer contains all updates of the older. Texts are aligned by the ids of their
 //! characters, so no search for similar text is needed and moved or repeated text can't confuse it.
 
+use std::rc::Rc;
+
 use serde_json::Value;
 use weft_render::NotRendered;
 use weft_wire::document::DocumentKind;
@@ -11,16 +13,19 @@ use yrs::{
     XmlFragment as _, XmlFragmentRef, XmlOut,
 };
 
-use super::load::{self, Loaded};
+use super::load::{self, Loaded, Root};
 use super::normal;
 
-/// The versions, and both of them in one document.
+/// The versions, and both of them in one document. The older and the newer version of a document of kind `text` are
+/// that document too if the text has only strings.
 pub(crate) struct Versions {
-    pub(crate) older: Loaded,
-    pub(crate) newer: Loaded,
-    both: Loaded,
+    pub(crate) older: Rc<Loaded>,
+    pub(crate) newer: Rc<Loaded>,
+    both: Rc<Loaded>,
     before: Snapshot,
     now: Snapshot,
+    /// The runs of the text in the older and in the newer version, unless these are documents of their own.
+    runs: Option<[Vec<Value>; 2]>,
 }
 
 /// Where a part of a text is.
@@ -96,20 +101,27 @@ impl Versions {
         let before = both.doc.transact().snapshot();
         let now = {
             let mut txn = both.doc.transact_mut();
-            load::apply(&mut txn, newer)?;
-            txn.snapshot()
+            let vector = load::apply(&mut txn, newer)?;
+            let now = txn.snapshot();
+            if vector != now.state_map {
+                // The newer version does not contain the older one.
+                return Err(NotRendered::Incomplete);
+            }
+            now
         };
-        let newer = Loaded::read(kind, newer)?;
-        if newer.doc.transact().state_vector() != now.state_map {
-            // The newer version does not contain the older one.
-            return Err(NotRendered::Incomplete);
-        }
+        let both = Rc::new(both);
+        let runs = runs_of_both(&both, &before, &now)?;
+        let version = |state: &[u8]| match runs {
+            Some(_) => Ok(Rc::clone(&both)),
+            None => Loaded::read(kind, state).map(Rc::new),
+        };
         Ok(Self {
-            older: Loaded::read(kind, older)?,
-            newer,
+            older: version(older)?,
+            newer: version(newer)?,
             both,
             before,
             now,
+            runs,
         })
     }
 
@@ -120,7 +132,11 @@ impl Versions {
             let text = text.get(&txn);
             text.map_or(Ok(Vec::new()), |text| normal::runs(&text, &txn))
         };
-        let mut cursors = (Cursor::new(runs(&self.older)?), Cursor::new(runs(&self.newer)?));
+        let [older, newer] = match &self.runs {
+            Some(runs) => runs.clone(),
+            None => [runs(&self.older)?, runs(&self.newer)?],
+        };
+        let mut cursors = (Cursor::new(older), Cursor::new(newer));
         let mut txn = self.both.doc.transact_mut();
         let mut parts = Vec::new();
         if let Some(text) = any_text(text, &txn) {
@@ -136,6 +152,17 @@ impl Versions {
         }
         Ok(parts)
     }
+}
+
+/// The runs of both versions of a document of kind `text`, if these are only strings: two documents less to load.
+fn runs_of_both(both: &Loaded, before: &Snapshot, now: &Snapshot) -> Result<Option<[Vec<Value>; 2]>, NotRendered> {
+    let Root::Text(text) = &both.root else {
+        return Ok(None);
+    };
+    let mut txn = both.doc.transact_mut();
+    let older = normal::runs_at(text, &mut txn, before)?;
+    let newer = normal::runs_at(text, &mut txn, now)?;
+    Ok(older.zip(newer).map(|(older, newer)| [older, newer]))
 }
 
 /// A text of the combined document, also if the newer version has deleted it: its characters are then readable.

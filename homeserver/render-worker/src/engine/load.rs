@@ -4,8 +4,8 @@ use weft_render::NotRendered;
 use weft_wire::document::DocumentKind;
 use yrs::updates::decoder::Decode as _;
 use yrs::{
-    ClientID, Doc, MapRef, OffsetKind, Options, ReadTxn as _, TextRef, Transact as _, TransactionMut, Update,
-    XmlFragmentRef,
+    ClientID, Doc, MapRef, OffsetKind, Options, ReadTxn as _, StateVector, TextRef, Transact as _, TransactionMut,
+    Update, XmlFragmentRef,
 };
 
 /// The client id of documents that are only read.
@@ -58,16 +58,17 @@ impl Loaded {
 
     /// Applies an update, whose predecessors must all be there.
     pub(crate) fn apply(&self, update: &[u8]) -> Result<(), NotRendered> {
-        apply(&mut self.doc.transact_mut(), update)
+        apply(&mut self.doc.transact_mut(), update).map(drop)
     }
 }
 
-/// Applies an update, whose predecessors must all be there.
-pub(crate) fn apply(txn: &mut TransactionMut<'_>, update: &[u8]) -> Result<(), NotRendered> {
+/// Applies an update, whose predecessors must all be there. Returns what it has of each client from the beginning on.
+pub(crate) fn apply(txn: &mut TransactionMut<'_>, update: &[u8]) -> Result<StateVector, NotRendered> {
     let update = Update::decode_v1(update).map_err(|_| NotRendered::Malformed)?;
+    let vector = update.state_vector();
     txn.apply_update(update).map_err(|_| NotRendered::Malformed)?;
     if txn.has_missing_updates() {
         return Err(NotRendered::Incomplete);
     }
-    Ok(())
+    Ok(vector)
 }

@@ -6,7 +6,10 @@ use weft_render::NotRendered;
 use weft_wire::limits::MAX_RENDER_DEPTH;
 use yrs::types::Attrs;
 use yrs::types::text::{Diff, YChange};
-use yrs::{Any, Array as _, Map as _, Number, Out, ReadTxn, Text, Xml as _, XmlElementRef, XmlFragment, XmlOut};
+use yrs::{
+    Any, Array as _, Map as _, Number, Out, ReadTxn, Snapshot, Text, TransactionMut, Xml as _, XmlElementRef,
+    XmlFragment, XmlOut,
+};
 
 use super::load::Root;
 
@@ -48,6 +51,21 @@ pub(crate) fn attributes<T: ReadTxn>(element: &XmlElementRef, txn: &T) -> Result
 /// The runs of a text.
 pub(crate) fn runs<T: ReadTxn>(text: &yrs::TextRef, txn: &T) -> Result<Vec<Value>, NotRendered> {
     delta(text, txn, Depth::FULL)
+}
+
+/// The runs of a text at a snapshot of its document; `None` if it has anything but strings, whose content at the snapshot the
+/// engine does not give.
+pub(crate) fn runs_at(
+    text: &yrs::TextRef,
+    txn: &mut TransactionMut<'_>,
+    snapshot: &Snapshot,
+) -> Result<Option<Vec<Value>>, NotRendered> {
+    let diffs = text.diff_range(txn, Some(snapshot), None, YChange::identity);
+    let is_string = |diff: &Diff<YChange>| matches!(diff.insert, Out::Any(Any::String(_)));
+    if !diffs.iter().all(is_string) {
+        return Ok(None);
+    }
+    joined(diffs, txn, Depth::FULL.deeper()?).map(Some)
 }
 
 /// Any value.
@@ -113,9 +131,12 @@ fn text_value<T: ReadTxn>(text: &yrs::TextRef, txn: &T, depth: Depth) -> Result<
 
 /// The runs of a text, in which neighbours differ in their attributes.
 fn delta<X: Text, T: ReadTxn>(text: &X, txn: &T, depth: Depth) -> Result<Vec<Value>, NotRendered> {
-    let depth = depth.deeper()?;
+    joined(text.diff(txn, YChange::identity), txn, depth.deeper()?)
+}
+
+fn joined<T: ReadTxn>(diffs: Vec<Diff<YChange>>, txn: &T, depth: Depth) -> Result<Vec<Value>, NotRendered> {
     let mut runs: Vec<Value> = Vec::new();
-    for Diff { insert, attributes, .. } in text.diff(txn, YChange::identity) {
+    for Diff { insert, attributes, .. } in diffs {
         let attributes = attributes
             .map(|attributes| attributes_value(&attributes, depth))
             .transpose()?;
