@@ -81,7 +81,7 @@ struct Asked {
 
 impl Asked {
     /// What is searched, in these documents.
-    fn query(&self, documents: &[Document]) -> ApiResult<Query> {
+    fn query(&self, mut documents: Vec<OwnedRoomId>) -> ApiResult<Query> {
         if self.q.len() > MAX_SEARCH_QUERY_BYTES {
             let message = format!("q has at most {MAX_SEARCH_QUERY_BYTES} bytes.");
             return Err(ApiError::invalid_param(message));
@@ -100,12 +100,13 @@ impl Asked {
         if offset > MAX_SEARCH_OFFSET {
             return Err(ApiError::invalid_param(format!("from is at most {MAX_SEARCH_OFFSET}.")));
         }
-        let is_wanted = |id: &OwnedRoomId| self.document.as_ref().is_none_or(|wanted| wanted == id);
-        let documents = documents.iter().map(|document| document.doc_id.clone());
+        if let Some(wanted) = &self.document {
+            documents.retain(|id| id == wanted);
+        }
         Ok(Query {
             phrases,
             parts: self.parts()?,
-            documents: documents.filter(is_wanted).collect(),
+            documents,
             offset,
             limit,
         })
@@ -130,9 +131,7 @@ async fn search(
     let UrlQuery(asked) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
     let user = &*session.user_id;
     let reader = &ports.rooms.reader().for_request();
-    let mut documents = reader.documents_of(user).await?;
-    documents.retain(|document| document.in_bin_since.is_none());
-    let query = asked.query(&documents)?;
+    let query = asked.query(reader.ids_of_documents(user).await?)?;
     let (offset, limit, phrases) = (query.offset, query.limit, query.phrases.clone());
     let hits = found(&ports.search, query).await?;
     let is_last = hits.len() < limit || offset + limit > MAX_SEARCH_OFFSET;
@@ -140,7 +139,7 @@ async fn search(
     for hit in hits {
         // They may have left it, or been removed, while the index was searched.
         let document = reader.document_of(user, &hit.document).await?;
-        if let Some(document) = document {
+        if let Some(document) = document.filter(|document| document.in_bin_since.is_none()) {
             results.extend(result(reader, user, &document, hit, &phrases).await?);
         }
     }

@@ -2,7 +2,7 @@
 //! while the user is joined.
 
 use futures_util::try_join;
-use ruma::{OwnedRoomId, OwnedUserId, RoomId, UserId};
+use ruma::{OwnedRoomId, RoomId, UserId};
 use weft_room_api::Unavailable;
 use weft_store::tables::documents::{
     DOC_SEQ, DOCUMENT_CHANGES, DOCUMENTS, DOCUMENTS_OF, DocumentChange, DocumentRow, EDIT_REQUESTS, EditRequestRow,
@@ -18,10 +18,17 @@ impl Reader {
     /// When the store can't be read.
     pub async fn documents_of(&self, user: &UserId) -> Result<Vec<Document>, Unavailable> {
         let rows = self.store.scan_all(DOCUMENTS_OF.under(&(user,))).await?;
-        let rows = rows
-            .into_iter()
-            .map(|((_, room), role): ((OwnedUserId, OwnedRoomId), String)| (room, role));
+        let rows = rows.into_iter().map(|((_, room), role)| (room, role));
         self.documents(rows.collect()).await
+    }
+
+    /// The ids of [`Reader::documents_of`]: one row for each is read.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn ids_of_documents(&self, user: &UserId) -> Result<Vec<OwnedRoomId>, Unavailable> {
+        let rows = self.store.scan_all(DOCUMENTS_OF.under(&(user,))).await?;
+        Ok(rows.into_iter().map(|((_, room), _)| room).collect())
     }
 
     /// One of [`Reader::documents_of`]; `None` if the user has not joined it, or it is not a document.

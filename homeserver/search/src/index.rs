@@ -3,6 +3,7 @@
 //!
 //! Must not read a room.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +11,10 @@ use parking_lot::Mutex;
 use ruma::{EventId, OwnedEventId, OwnedRoomId, RoomId};
 use tantivy::{
     Index, IndexReader, IndexWriter, ReloadPolicy, TantivyDocument, Term,
-    collector::TopDocs,
+    collector::{FilterCollector, TopDocs},
     directory::MmapDirectory,
     query::{BooleanQuery, ConstScoreQuery, Occur, PhraseQuery, Query as TantivyQuery, TermQuery, TermSetQuery},
-    schema::{Field, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing, TextOptions, Value as _},
+    schema::{FAST, Field, IndexRecordOption, STORED, STRING, Schema, TextFieldIndexing, TextOptions, Value as _},
 };
 use weft_wire::limits::SEARCH_WRITER_BYTES;
 
@@ -27,8 +28,10 @@ use crate::{
 /// The name of a file in the folder of the index: if it exists, the index is built again.
 pub const REBUILD_MARK: &str = "rebuild";
 /// Changes with the fields and the words: an index of another format is built again.
-const FORMAT: &str = "format-1";
+const FORMAT: &str = "format-2";
 const TOKENIZER: &str = "weft";
+/// The field of [`number_of`] a document's id.
+const DOCUMENT_NUMBER: &str = "document_number";
 
 /// The fields of an entry.
 #[derive(Debug, Clone, Copy)]
@@ -36,6 +39,7 @@ struct Fields {
     /// What is replaced together: the texts of a document, its title, a message.
     key: Field,
     document: Field,
+    document_number: Field,
     part: Field,
     event: Field,
     body: Field,
@@ -65,7 +69,8 @@ fn schema() -> (Schema, Fields) {
         .set_index_option(IndexRecordOption::WithFreqsAndPositions);
     let fields = Fields {
         key: schema.add_text_field("key", STRING),
-        document: schema.add_text_field("document", STRING | STORED),
+        document: schema.add_text_field("document", STORED),
+        document_number: schema.add_u64_field(DOCUMENT_NUMBER, FAST),
         part: schema.add_text_field("part", STRING | STORED),
         event: schema.add_text_field("event", STORED),
         body: schema.add_text_field("body", TextOptions::default().set_indexing_options(words).set_stored()),
@@ -165,6 +170,7 @@ impl SearchIndex {
             let mut entry = TantivyDocument::default();
             entry.add_text(self.fields.key, key);
             entry.add_text(self.fields.document, document.as_str());
+            entry.add_u64(self.fields.document_number, number_of(document));
             entry.add_text(self.fields.part, part.name());
             entry.add_text(self.fields.event, event.map_or("", |event| event.as_str()));
             entry.add_text(self.fields.body, passage);
@@ -183,7 +189,10 @@ impl SearchIndex {
         Ok(self.reader.reload()?)
     }
 
-    /// The best hits. The cost follows the number of entries with the rarest word of the query.
+    /// The best hits. The cost follows the number of entries with the rarest word of the query, and that of the documents.
+    ///
+    /// Documents are told apart by a 64-bit number: a hit may be of another document whose id has the same one, so the
+    /// caller must check each hit.
     ///
     /// # Errors
     /// When the index can't be read.
@@ -193,7 +202,10 @@ impl SearchIndex {
         }
         let searcher = self.reader.searcher();
         let top = TopDocs::with_limit(query.limit).and_offset(query.offset);
-        let found = searcher.search(&self.query(query), &top.order_by_score())?;
+        let wanted: HashSet<u64> = query.documents.iter().map(|id| number_of(id)).collect();
+        let is_wanted = move |number: u64| wanted.contains(&number);
+        let collector = FilterCollector::new(DOCUMENT_NUMBER.to_owned(), is_wanted, top.order_by_score());
+        let found = searcher.search(&self.query(query), &collector)?;
         let mut hits = Vec::new();
         for (_, place) in found {
             let entry: TantivyDocument = searcher.doc(place)?;
@@ -203,19 +215,13 @@ impl SearchIndex {
     }
 
     fn query(&self, query: &Query) -> BooleanQuery {
-        let Fields {
-            document, part, body, ..
-        } = self.fields;
-        let among = |terms: Vec<Term>| -> Box<dyn TantivyQuery> {
-            Box::new(ConstScoreQuery::new(Box::new(TermSetQuery::new(terms)), 0.0))
-        };
-        let documents = query.documents.iter();
-        let documents = documents.map(|id| Term::from_field_text(document, id.as_str()));
-        let parts = query.parts.iter().map(|one| Term::from_field_text(part, one.name()));
-        let mut all = vec![
-            (Occur::Must, among(documents.collect())),
-            (Occur::Must, among(parts.collect())),
-        ];
+        let Fields { part, body, .. } = self.fields;
+        let mut all: Vec<(Occur, Box<dyn TantivyQuery>)> = Vec::new();
+        if query.parts.len() < Part::ALL.len() {
+            let parts = query.parts.iter().map(|one| Term::from_field_text(part, one.name()));
+            let parts = ConstScoreQuery::new(Box::new(TermSetQuery::new(parts)), 0.0);
+            all.push((Occur::Must, Box::new(parts)));
+        }
         all.extend(query.phrases.iter().filter_map(|Phrase(words)| {
             let mut terms: Vec<Term> = words.iter().map(|word| Term::from_field_text(body, word)).collect();
             let query: Box<dyn TantivyQuery> = if terms.len() > 1 {
@@ -237,6 +243,14 @@ impl SearchIndex {
             passage: text(self.fields.body)?.to_owned(),
         })
     }
+}
+
+/// A number for a document's id, the same for ever (FNV-1a).
+fn number_of(document: &RoomId) -> u64 {
+    let bytes = document.as_bytes().iter();
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -299,6 +313,14 @@ mod tests {
         ] {
             assert_eq!(found(&index, query, &both), ["!one:a.example text"], "{query}");
         }
+        let query = Query {
+            phrases: phrases("minutes"),
+            parts: vec![Part::Title],
+            documents: both.map(ToOwned::to_owned).to_vec(),
+            offset: 0,
+            limit: 10,
+        };
+        assert_eq!(index.search(&query).unwrap().len(), 1, "only in titles");
         for query in ["minutes monday hours", "東都", "録議", "min", "*", "minutes OR nothing"] {
             assert_eq!(found(&index, query, &both), Vec::<String>::new(), "{query}");
         }
