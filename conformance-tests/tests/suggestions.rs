@@ -132,7 +132,11 @@ async fn a_part_of_a_suggestion_is_accepted_and_the_rest_stays_open() -> Result<
         );
         let left = runs(&left);
         assert!(left.iter().all(|run| run.1 != " jumps"), "{left:?}");
-        let deleted: String = left.iter().filter(|run| run.0 == "delete").map(|run| run.1.as_str()).collect();
+        let deleted: String = left
+            .iter()
+            .filter(|run| run.0 == "delete")
+            .map(|run| run.1.as_str())
+            .collect();
         assert_eq!(deleted, "quick", "{left:?}");
     }
     // The numbers that were shown before the part was accepted mean something else now.

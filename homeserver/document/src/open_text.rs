@@ -27,7 +27,7 @@ use weft_store::{
         VECTORS, VERSIONS_FROM,
     },
 };
-use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNAL_ENTRIES};
+use weft_wire::limits::{MAX_CLIENTS_PER_DOCUMENT, MAX_DOCUMENT_BYTES, MAX_JOURNAL_ENTRIES, MIN_BLOCK_BYTES};
 
 use crate::{published::TextChange, seal::PendingEdit};
 
@@ -57,7 +57,7 @@ const MAX_PENDING_BYTES: usize = 8 * 1024 * 1024;
 const SNAPSHOT_BOUNDS: Bounds = Bounds {
     bytes: MAX_DOCUMENT_BYTES,
     clients: MAX_CLIENTS_PER_DOCUMENT,
-    blocks: MAX_DOCUMENT_BYTES,
+    blocks: MAX_DOCUMENT_BYTES / MIN_BLOCK_BYTES,
     deletes: MAX_DOCUMENT_BYTES,
     // Typed text is merged to long blocks, which can be split again.
     piece: MAX_DOCUMENT_BYTES,
@@ -251,10 +251,12 @@ impl OpenText {
 
     /// Whether the document has room for an examined edit.
     pub fn check_room_for(&self, update: &Update) -> Result<(), RoomError> {
-        too_large(
-            self.text.get()?.byte_len().saturating_add(update.wire_len()),
-            MAX_DOCUMENT_BYTES,
-        )?;
+        let text = self.text.get()?;
+        let size = size_of(
+            text.byte_len().saturating_add(update.wire_len()),
+            text.block_count().saturating_add(update.block_count()),
+        );
+        too_large(size, MAX_DOCUMENT_BYTES)?;
         let clients = update.ranges().into_keys();
         let fresh = clients.filter(|client| self.owners.get(*client).is_none()).count();
         if fresh > 0 && self.owners.count().saturating_add(fresh) > MAX_CLIENTS_PER_DOCUMENT {
@@ -345,9 +347,15 @@ impl OpenText {
     /// How full the document is.
     pub fn fill(&self) -> Result<Fill, Unavailable> {
         Ok(Fill {
-            bytes: self.text.get()?.byte_len(),
+            bytes: self.size()?,
             clients: self.owners.count(),
         })
+    }
+
+    /// What counts against the limit of a document, bytes.
+    fn size(&self) -> Result<usize, Unavailable> {
+        let text = self.text.get()?;
+        Ok(size_of(text.byte_len(), text.block_count()))
     }
 
     /// Whether so much is pending that a seal can't wait for a pause.
@@ -482,7 +490,7 @@ impl OpenText {
     /// Adopts a document from another server's snapshot, before any event of it is here.
     pub fn adopt_snapshot(&mut self, batch: &mut Batch, room: &RoomId, bytes: Bytes) -> Result<(), RoomError> {
         too_large(bytes.len(), MAX_DOCUMENT_BYTES)?;
-        let update = Update::parse(bytes).map_err(Refusal::from)?;
+        let update = Update::parse_at_most(bytes, SNAPSHOT_BOUNDS.blocks).map_err(Refusal::from)?;
         // No owner of a client id is known yet, so only the admission rules about the bytes apply.
         let nothing = Past {
             vector: &StateVector::new(),
@@ -513,10 +521,31 @@ impl OpenText {
     }
 }
 
+/// What this many bytes with this many blocks count.
+fn size_of(bytes: usize, blocks: usize) -> usize {
+    bytes.max(blocks.saturating_mul(MIN_BLOCK_BYTES))
+}
+
 fn too_large(bytes: usize, limit: usize) -> Result<(), RoomError> {
     if bytes > limit {
         Err(EditRefusal::TooLarge { bytes, limit }.into())
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A parsed block takes 72 bytes; the limits must not let a document need more than 700 MB.
+    #[test]
+    fn many_short_blocks_are_as_large_as_a_long_text() {
+        assert_eq!(size_of(1_000, 2), 1_000);
+        assert_eq!(size_of(1_000, 100), 1_200);
+        let blocks = MAX_DOCUMENT_BYTES / MIN_BLOCK_BYTES;
+        assert!(too_large(size_of(5 * blocks, blocks), MAX_DOCUMENT_BYTES).is_ok());
+        assert!(too_large(size_of(5 * blocks, blocks + 1), MAX_DOCUMENT_BYTES).is_err());
+        assert!(blocks * 72 <= 700_000_000);
     }
 }

@@ -54,7 +54,8 @@ pub enum EditOutcome {
 /// How full a document is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fill {
-    /// Bytes of the text with its deleted parts; at most `MAX_DOCUMENT_BYTES`.
+    /// Bytes of the text with its deleted parts, in which a block counts as at least `MIN_BLOCK_BYTES`; at most
+    /// `MAX_DOCUMENT_BYTES`.
     pub bytes: usize,
     /// Different client ids; at most `MAX_CLIENTS_PER_DOCUMENT`.
     pub clients: usize,

@@ -183,6 +183,11 @@ impl Document {
         lanes + self.deletes.len() * 8
     }
 
+    /// The number of blocks, as they are encoded.
+    pub fn block_count(&self) -> usize {
+        self.lanes.values().map(|lane| lane.blocks as usize).sum()
+    }
+
     /// Applies an update without any compaction: the cost does not depend on the document. An error changes nothing.
     pub fn append(&mut self, update: &Update) -> Result<(), ApplyError> {
         for run in &update.runs {
@@ -327,6 +332,7 @@ mod tests {
         let document = Document::from_update(bytes.into()).unwrap();
         let lane = document.lanes.values().next().unwrap();
         assert_eq!((lane.blocks, lane.bytes.len()), (200, 1_200));
+        assert_eq!(document.block_count(), 200);
         assert_eq!(lane.bytes.capacity(), lane.bytes.len());
         assert_eq!(lane.marks.capacity(), lane.marks.len());
     }
@@ -338,6 +344,12 @@ mod tests {
             bytes.extend([4, 1, 1, b't', 1, b'a' + clock % 26]);
         }
         bytes.push(0);
+        assert_eq!(
+            Update::parse_at_most(bytes.clone().into(), 200).unwrap().block_count(),
+            200
+        );
+        let error = Update::parse_at_most(bytes.clone().into(), 199).unwrap_err();
+        assert_eq!(error.what, crate::Malformed::TooManyBlocks(199));
         let mut document = Document::from_update(bytes.into()).unwrap();
         let letter = vec![1, 1, 1, 200, 1, 4, 1, 1, b't', 1, b'a', 0];
         document.append(&Update::parse(letter.into()).unwrap()).unwrap();

@@ -123,11 +123,11 @@ pub(crate) struct Blocks {
     faulty: Option<Vec<usize>>,
 }
 
-/// Reads a whole update.
-pub(crate) fn update(buf: Bytes) -> Result<Update, ParseError> {
+/// Reads a whole update of at most `limit` blocks.
+pub(crate) fn update(buf: Bytes, limit: usize) -> Result<Update, ParseError> {
     let blocks = Blocks {
         all: Vec::new(),
-        limit: usize::MAX,
+        limit,
         faulty: None,
     };
     update_with(buf, blocks).map(|(update, _)| update)

@@ -44,7 +44,20 @@ impl Update {
     /// Parses a v1 update. The grammar is in `spec/docs/updates.md`; [`crate::admit`] decides whether it may be
     /// applied.
     pub fn parse(bytes: Bytes) -> Result<Update, ParseError> {
-        parse::update(bytes)
+        parse::update(bytes, usize::MAX)
+    }
+
+    /// The same for an update of at most `blocks` blocks: a parsed block takes some 72 bytes, whatever its encoded length.
+    ///
+    /// # Errors
+    /// As [`Update::parse`], and [`crate::Malformed::TooManyBlocks`].
+    pub fn parse_at_most(bytes: Bytes, blocks: usize) -> Result<Update, ParseError> {
+        parse::update(bytes, blocks)
+    }
+
+    /// The number of blocks.
+    pub fn block_count(&self) -> usize {
+        self.blocks.len()
     }
 
     /// An update that only deletes.

@@ -17,8 +17,8 @@ pub const MAX_STRANGER_CONNECTIONS_PER_NETWORK: u64 = 256;
 pub const MAX_STRANGER_BYTES_PER_NETWORK: u64 = 16 * 1024 * 1024;
 /// The same for all unauthenticated clients. (`[limits] stranger_in_flight_bytes`)
 pub const MAX_STRANGER_BYTES: u64 = 64 * 1024 * 1024;
-/// Bytes of requests and responses in memory for one account: the largest document ([`MAX_DOCUMENT_BYTES`]) once, and
-/// half of that for everything else (T130). (`[limits] account_in_flight_bytes_per_user`)
+/// Bytes of requests and responses in memory for one account: the largest document ([`MAX_DOCUMENT_BYTES`]) once; one of
+/// the usual length leaves nearly all of it for everything else (T130). (`[limits] account_in_flight_bytes_per_user`)
 pub const MAX_ACCOUNT_BYTES_PER_USER: u64 = 96 * 1024 * 1024;
 /// The same for all accounts. (`[limits] account_in_flight_bytes`)
 pub const MAX_ACCOUNT_BYTES: u64 = 256 * 1024 * 1024;
@@ -101,9 +101,15 @@ pub const MAX_INBOX_BYTES_PER_SOCKET: usize = 1024 * 1024;
 /// Refused blocks that one notice lists; a notice is shown to a user.
 pub const MAX_NOTICE_BLOCKS: usize = 16;
 
-/// The compacted document, bytes: ten times the largest text that people were observed to keep in one document. Above
-/// it, edits are refused with `M_TOO_LARGE`, and no acknowledged edit is lost.
-pub const MAX_DOCUMENT_BYTES: usize = 64 * 1024 * 1024;
+/// The compacted document, bytes: a text of 100 MB, and half a MB for its encoding. Above it, edits are refused with
+/// `M_TOO_LARGE`, and no acknowledged edit is lost. A server needs three to four times as much memory while it
+/// compacts or opens a document, and an answer with the whole text must fit [`MAX_ACCOUNT_BYTES_PER_USER`] and, in base64,
+/// [`MAX_SERVER_BYTES_PER_SERVER`] and [`MAX_ANSWER_BYTES_PER_SERVER`].
+pub const MAX_DOCUMENT_BYTES: usize = 100_500_000;
+
+/// Bytes that a block of a document counts as at least: a document that is parsed takes some 72 bytes for each block, so
+/// one of the shortest blocks would need a hundred times its length. Typed text has longer ones.
+pub const MIN_BLOCK_BYTES: usize = 12;
 
 /// Different Yjs client ids in one document. Each permanently costs about six bytes in every state vector (T110).
 pub const MAX_CLIENTS_PER_DOCUMENT: usize = 65_536;

@@ -116,7 +116,7 @@ connections = 8192
 connections_per_network = 256
 # Bytes of requests and responses in memory at one time: for unauthenticated clients ("strangers", counted per IPv4 address
 # or IPv6 /64), for accounts and for other servers; each for one of them and in total. Together they limit the memory that
-# callers can use. The smallest values are a signed request (13.2 MB), a document (67.3 MB) and the state of a large room
+# callers can use. The smallest values are a signed request (13.2 MB), a document (100.7 MB) and the state of a large room
 # (147.5 MB).
 stranger_in_flight_bytes_per_network = 16777216
 stranger_in_flight_bytes = 67108864

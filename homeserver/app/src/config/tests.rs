@@ -87,8 +87,8 @@ fn the_file_of_the_readme_is_parsed() {
         connections = 500
         connections_per_network = 50
         stranger_in_flight_bytes_per_network = 100_000_000
-        account_in_flight_bytes_per_user = 70_000_000
-        account_in_flight_bytes = 70_000_000
+        account_in_flight_bytes_per_user = 110_000_000
+        account_in_flight_bytes = 110_000_000
         outgoing_requests_per_stranger = 1
         outgoing_requests_for_strangers = 2
         account_data_bytes = 300_000
@@ -139,7 +139,7 @@ fn assert_limits(config: &Config) {
         "the total is at least the limit of one"
     );
     let of_accounts = (traffic.account_bytes_per_user, traffic.account_bytes);
-    assert_eq!(of_accounts, (70_000_000, 70_000_000));
+    assert_eq!(of_accounts, (110_000_000, 110_000_000));
     let outgoing = config.limits.outgoing;
     assert_eq!((outgoing.per_stranger, outgoing.for_strangers), (1, 2));
     assert_eq!(config.limits.account_data_bytes, 300_000);
@@ -247,7 +247,7 @@ fn each_mistake_is_reported_with_its_line() {
         ),
         (
             "[limits]\naccount_in_flight_bytes_per_user = 1000\n",
-            "limits.account_in_flight_bytes_per_user: must be at least 67215360: one document of maximum size",
+            "limits.account_in_flight_bytes_per_user: must be at least 100606496: one document of maximum size",
         ),
         (
             "[limits]\nserver_in_flight_bytes_per_server = 1000\n",
