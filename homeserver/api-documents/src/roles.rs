@@ -5,11 +5,12 @@ use serde_json::{Map, Value, json};
 use weft_dag::StateView;
 use weft_http::errors::{ApiError, ApiResult};
 use weft_room_api::StateCondition;
-use weft_wire::{Role, event_types};
+use weft_wire::{Role, document::power_levels, event_types};
 
 use super::{failures, ownership};
 
-/// The content of `m.room.power_levels` after giving `role` to `user`; `None` if the user has that role already.
+/// The content of `m.room.power_levels` after giving `role` to `user`; `None` if the user has that role already, and nothing else is to be
+/// changed.
 ///
 /// The rules that the room would apply to the event are checked first, for a better error than "not allowed".
 pub(super) fn with_role(
@@ -19,7 +20,7 @@ pub(super) fn with_role(
     role: Role,
 ) -> ApiResult<Option<Map<String, Value>>> {
     if Role::from_power(state.user_power(user)) == role {
-        return Ok(None);
+        return Ok(repaired(state, giver));
     }
     if is_above_all(state, user) {
         return Err(ApiError::forbidden("The creator of a document stays its owner."));
@@ -35,8 +36,15 @@ pub(super) fn with_role(
     }
     let mut content = levels(state)?;
     users_of(&mut content)?.insert(user.to_string(), json!(role.power()));
-    let_all_witness(&mut content);
+    add_missing_levels(&mut content);
     Ok(Some(content))
+}
+
+/// The content of `m.room.power_levels` with the levels of newer types, if some are missing and the user may add them.
+fn repaired(state: &StateView, giver: &UserId) -> Option<Map<String, Value>> {
+    let mut content = levels(state).ok()?;
+    let may_repair = state.can_send_state(giver, "m.room.power_levels") && add_missing_levels(&mut content);
+    may_repair.then_some(content)
 }
 
 /// The content of `m.room.power_levels` after `caller` has made `user` an owner and stepped down: to manager, or to no role
@@ -58,7 +66,7 @@ pub(super) fn with_new_owner(
     } else {
         users.insert(caller.to_string(), json!(Role::Manager.power()));
     }
-    let_all_witness(&mut content);
+    add_missing_levels(&mut content);
     Ok(content)
 }
 
@@ -107,7 +115,7 @@ pub(super) fn with_default(state: &StateView, role: Role) -> ApiResult<Map<Strin
         }
     }
     content.insert("users_default".to_owned(), json!(role.power()));
-    let_all_witness(&mut content);
+    add_missing_levels(&mut content);
     Ok(content)
 }
 
@@ -129,14 +137,39 @@ fn users_of(levels: &mut Map<String, Value>) -> ApiResult<&mut Map<String, Value
     users.ok_or_else(|| ApiError::forbidden("The power levels of this room cannot be changed."))
 }
 
-/// Documents that were created before witness events existed have no level for them (`spec/docs/events.md`).
-fn let_all_witness(content: &mut Map<String, Value>) {
+/// Types of events that are newer than some documents, and whether they are state. Those of managers and owners need no repair: the level of
+/// other state is a manager's.
+const NEWER_TYPES: [(&str, bool); 5] = [
+    (event_types::WITNESS, false),
+    (event_types::SUGGESTION, false),
+    (event_types::RESOLUTION, false),
+    (event_types::VERSION, false),
+    (event_types::APPROVAL, true),
+];
+
+/// Gives the newer types the level that they have in new documents, where the power levels do not name them and their default is higher
+/// (`spec/docs/events.md`, "Roles"). What they name stays as it is. Returns whether there was one.
+fn add_missing_levels(content: &mut Map<String, Value>) -> bool {
+    let default = |content: &Map<String, Value>, is_state: bool| {
+        let (name, otherwise) = if is_state { ("state_default", 50) } else { ("events_default", 0) };
+        content.get(name).and_then(Value::as_i64).unwrap_or(otherwise)
+    };
+    let defaults = [default(content, false), default(content, true)];
+    let usual = power_levels();
     let events = content.entry("events").or_insert_with(|| json!({}));
-    if let Some(events) = events.as_object_mut() {
-        events
-            .entry(event_types::WITNESS)
-            .or_insert_with(|| json!(Role::Viewer.power()));
+    let Some(events) = events.as_object_mut() else {
+        return false;
+    };
+    let before = events.len();
+    for (kind, is_state) in NEWER_TYPES {
+        let level = usual.pointer(&format!("/events/{kind}")).and_then(Value::as_i64);
+        let [of_messages, of_state] = defaults;
+        let default = if is_state { of_state } else { of_messages };
+        if let Some(level) = level.filter(|level| *level < default) {
+            events.entry(kind).or_insert(json!(level));
+        }
     }
+    events.len() > before
 }
 
 /// Whether only `user` has an owner's power level.
