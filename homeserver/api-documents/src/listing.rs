@@ -243,6 +243,7 @@ mod tests {
             last_modified: n / 2,
             in_bin_since: None,
             template: n == 4,
+            locked: false,
             unread: None,
         };
         (0..10).map(document).collect()

@@ -102,6 +102,7 @@ fn read(
         last_modified: change.map_or(row.created_at, |change| change.at),
         in_bin_since: row.in_bin_since,
         template: row.template,
+        locked: row.locked,
         unread: None,
     })
 }

@@ -134,6 +134,7 @@ fn document(state: &StateView, create: &Pdu) -> DocumentRow {
         created_at: create.origin_server_ts().get().into(),
         in_bin_since: bin.map(|pdu| pdu.origin_server_ts().get().into()),
         template: template.unwrap_or_default().template,
+        locked: state.lock().is_some(),
         request: request.map(|request| (request.key, request.body)),
     }
 }

@@ -99,6 +99,9 @@ pub struct Document {
     /// The document is a template.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub template: bool,
+    /// The document is locked: nobody can edit it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
     /// What the caller has not read; only if the list was requested with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unread: Option<UnreadMarks>,

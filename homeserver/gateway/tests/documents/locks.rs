@@ -95,6 +95,7 @@ async fn nobody_edits_a_locked_document_until_a_manager_unlocks_it() {
         (&json!(true), &json!(manager.user), &json!("Signed"), &json!(true))
     );
     assert_eq!(world.get(&viewer, &path).await, lock);
+    assert_eq!(world.get(&viewer, "/documents").await["documents"][0]["locked"], true);
     // A second lock changes nothing.
     assert_eq!(
         put(&world, &alice, &doc, json!({"reason": "Again"})).await,
@@ -119,6 +120,10 @@ async fn nobody_edits_a_locked_document_until_a_manager_unlocks_it() {
     assert_eq!(world.request(&manager, "DELETE", &path, None).await, (200, json!({})));
     assert_eq!(world.request(&manager, "DELETE", &path, None).await, (200, json!({})));
     assert_eq!(world.get(&viewer, &path).await, json!({"locked": false}));
+    assert_eq!(
+        world.get(&viewer, "/documents").await["documents"][0].get("locked"),
+        None
+    );
     assert_eq!(edit(&world, &editor, &doc, 1).await.0, 200);
     assert_eq!(edit(&world, &viewer, &doc, 2).await.1["errcode"], "M_FORBIDDEN");
     let (status, again) = world.request(&manager, "PUT", &path, Some(json!({}))).await;

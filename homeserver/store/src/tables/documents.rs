@@ -53,7 +53,7 @@ crate::tables! {
     DOCUMENTS_OF: (OwnedUserId, OwnedRoomId) => String, User, Derived, 0x0211,
         "Local user, document that the user has joined: the user's role. What changes with the text is in DOCUMENT_CHANGES, so that an edit writes one row and not one for each member.";
     DOCUMENTS: (OwnedRoomId,) => DocumentRow, Room, Derived, 0x0212,
-        "What lists show of a document, without the state: title, kind, owner, time of creation, bin, template, the request that created it.";
+        "What lists show of a document, without the state: title, kind, owner, time of creation, bin, template, lock, the request that created it.";
     DOCUMENT_CHANGES: (OwnedRoomId,) => DocumentChange, Room, Derived, 0x0213,
         "The newest visible event of a document that is not a witness event.";
     EDIT_REQUESTS: (OwnedRoomId, String) => EditRequestRow, Room, Ground, 0x0218,
@@ -280,6 +280,9 @@ pub struct DocumentRow {
     /// The document is a template.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub template: bool,
+    /// Nobody can edit the document.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub locked: bool,
     /// Key and body of the request that created it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request: Option<(String, String)>,
