@@ -86,7 +86,7 @@ pub(super) fn without_users(state: &StateView, giver: &UserId, gone: &[OwnedUser
     for user in named {
         users.remove(user.as_str());
     }
-    let_all_witness(&mut content);
+    add_missing_levels(&mut content);
     Some(content)
 }
 
@@ -151,7 +151,11 @@ const NEWER_TYPES: [(&str, bool); 5] = [
 /// (`spec/docs/events.md`, "Roles"). What they name stays as it is. Returns whether there was one.
 fn add_missing_levels(content: &mut Map<String, Value>) -> bool {
     let default = |content: &Map<String, Value>, is_state: bool| {
-        let (name, otherwise) = if is_state { ("state_default", 50) } else { ("events_default", 0) };
+        let (name, otherwise) = if is_state {
+            ("state_default", 50)
+        } else {
+            ("events_default", 0)
+        };
         content.get(name).and_then(Value::as_i64).unwrap_or(otherwise)
     };
     let defaults = [default(content, false), default(content, true)];

@@ -210,11 +210,21 @@ async fn commenters_approve_an_old_document_after_an_owner_gave_a_role() {
     let world = World::new().await;
     let (doc, alice, [manager, _, commenter, _]) = shared(&world).await;
     let room = ruma::RoomId::parse(&doc).unwrap();
-    let state = world.rooms.reader().state_entries(&room, &[("m.room.power_levels", "")]).await.unwrap();
+    let state = world
+        .rooms
+        .reader()
+        .state_entries(&room, &[("m.room.power_levels", "")])
+        .await
+        .unwrap();
     let levels = state.unwrap().get("m.room.power_levels", "").cloned().unwrap();
     let mut content: serde_json::Map<String, Value> = levels.content_as().unwrap();
     let events = content["events"].as_object_mut().unwrap();
-    for newer in ["dev.weft.approval", "dev.weft.suggestion", "dev.weft.witness", "dev.weft.lock"] {
+    for newer in [
+        "dev.weft.approval",
+        "dev.weft.suggestion",
+        "dev.weft.witness",
+        "dev.weft.lock",
+    ] {
         events.remove(newer).unwrap();
     }
     events.insert("dev.weft.version".to_owned(), json!(50));
@@ -226,7 +236,12 @@ async fn commenters_approve_an_old_document_after_an_owner_gave_a_role() {
     assert_eq!(approve(&world, &commenter, &doc, json!({})).await.0, 403);
     assert_eq!(world.give(&alice, &doc, &commenter.user, "commenter").await.0, 200);
     assert_eq!(approve(&world, &commenter, &doc, json!({})).await.0, 201);
-    let state = world.rooms.reader().state_entries(&room, &[("m.room.power_levels", "")]).await.unwrap();
+    let state = world
+        .rooms
+        .reader()
+        .state_entries(&room, &[("m.room.power_levels", "")])
+        .await
+        .unwrap();
     let levels = state.unwrap().get("m.room.power_levels", "").cloned().unwrap();
     let content: Value = levels.content_as().unwrap();
     let level = |kind: &str| content["events"].get(kind).cloned();
@@ -237,7 +252,12 @@ async fn commenters_approve_an_old_document_after_an_owner_gave_a_role() {
     assert_eq!(level("dev.weft.lock"), None, "its default is a manager's");
     // Nothing is left to repair.
     assert_eq!(world.give(&alice, &doc, &commenter.user, "commenter").await.0, 200);
-    let state = world.rooms.reader().state_entries(&room, &[("m.room.power_levels", "")]).await.unwrap();
+    let state = world
+        .rooms
+        .reader()
+        .state_entries(&room, &[("m.room.power_levels", "")])
+        .await
+        .unwrap();
     let again = state.unwrap().get("m.room.power_levels", "").cloned().unwrap();
     assert_eq!(again.event_id(), levels.event_id());
 }
