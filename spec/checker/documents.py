@@ -287,6 +287,8 @@ class Server:
         """POST .../chat"""
         if len(key or "") > bound(KEY_BYTES, "documents: a key of 201 bytes", "documents: a key of 199 bytes"):
             raise Refused(400, "M_INVALID_PARAM")
+        if " " in (key or "") and not altered("documents: a key with a space"):
+            raise Refused(400, "M_INVALID_PARAM")
         if "message" not in body:
             raise Refused(400, "M_MISSING_PARAM")
         if not body.get("replyTo", "$").startswith(("$", "<")) and not altered("documents: a reply to anything"):
@@ -537,10 +539,11 @@ class Server:
     def body(self, step):
         if "raw" in step:
             try:
-                return json.loads(step["raw"])
+                body = json.loads(step["raw"])
             except ValueError as error:
                 raise Refused(400, "M_NOT_JSON") from error
-        body = step.get("body", {})
+        else:
+            body = step.get("body", {})
         if not isinstance(body, dict):
             raise Refused(400, "M_BAD_JSON")
         return body

@@ -4,11 +4,7 @@
 
 use std::cmp::Reverse;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use ruma::{EventId, RoomId, UserId};
 use serde_json::{Map, json};
 use weft_dag::{Pdu, StateView};
@@ -16,6 +12,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes},
+    path::InPath,
 };
 use weft_render::{Format, RenderError, RenderRequest};
 use weft_room_api::{EventOfText, NewEvent, RoomError};
@@ -172,7 +169,7 @@ async fn withdraw(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
-    Path((_, event)): Path<(String, String)>,
+    InPath((_, event)): InPath<(String, String)>,
 ) -> ApiResult<Json<Done>> {
     let event = EventId::parse(event).map_err(|_| ApiError::invalid_param("The approval must be an event id."))?;
     let Open { room, .. } = open(&ports, &named, &session.user_id).await?;

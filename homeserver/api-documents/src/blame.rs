@@ -13,7 +13,10 @@ use weft_http::{
     openapi::{Operation, Routes},
 };
 use weft_render::{DiffRequest, RunKind};
-use weft_wire::rest::{Blame, BlamedRun};
+use weft_wire::{
+    rest::{Blame, BlamedRun},
+    schema,
+};
 
 use super::{
     DocumentPorts, Read,
@@ -40,6 +43,7 @@ const NOTHING: &[u8] = &[0, 0];
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct BlameQuery {
     /// A version, an event id or a time; without it the present text.
+    #[schemars(with = "Option<schema::Point>")]
     at: Option<String>,
 }
 

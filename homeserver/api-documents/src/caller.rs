@@ -1,15 +1,13 @@
 //! Resolves the document in a path, for a caller who has joined it.
 
-use axum::{
-    extract::{FromRequestParts, Path},
-    http::request::Parts,
-};
+use axum::{extract::FromRequestParts, http::request::Parts};
 use futures_util::future::try_join;
 use ruma::{OwnedRoomId, RoomAliasId, RoomId, UserId, events::room::member::MembershipState};
 use weft_dag::StateView;
 use weft_http::{
     errors::{ApiError, ApiResult},
     openapi::{Operation, Takes},
+    path::InPath,
 };
 use weft_wire::{errcode, schema};
 
@@ -22,9 +20,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
-        let Path(names) = Path::<Vec<(String, String)>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ApiError::invalid_param("The path is not valid percent-encoded UTF-8."))?;
+        let InPath(names) = InPath::<Vec<(String, String)>>::from_request_parts(parts, state).await?;
         let named = names.into_iter().find(|(name, _)| name == "id");
         named
             .map(|(_, id)| Self(id))

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
 };
 use ruma::{EventId, OwnedEventId, OwnedRoomId, OwnedUserId, RoomId, UserId};
@@ -20,6 +20,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes},
+    path::InPath,
 };
 use weft_render::Unit;
 use weft_room_api::NewEvent;
@@ -141,9 +142,9 @@ impl ListQuery {
 }
 
 /// The event in the path, after the document.
-type InDocument = Path<(String, String)>;
+type InDocument = InPath<(String, String)>;
 
-fn event_id(Path((_, event)): InDocument) -> ApiResult<OwnedEventId> {
+fn event_id(InPath((_, event)): InDocument) -> ApiResult<OwnedEventId> {
     EventId::parse(event).map_err(|_| ApiError::invalid_param("The path needs an event id such as $…."))
 }
 

@@ -20,6 +20,7 @@ use weft_room_read::{Direction, Types, versions::EventSteps};
 use weft_wire::{
     limits::{MAX_HISTORY_EVENTS, MAX_PAGE_EVENTS},
     rest::{DocumentDiff, DocumentDiffRun},
+    schema,
 };
 
 use super::{
@@ -44,8 +45,10 @@ pub(super) fn routes() -> Routes<DocumentPorts> {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub(super) struct DiffQuery {
     /// A version, an event id or a time; without it the beginning.
+    #[schemars(with = "Option<schema::Point>")]
     from: Option<String>,
     /// A later version, event id or time; without it the present text.
+    #[schemars(with = "Option<schema::Point>")]
     to: Option<String>,
 }
 

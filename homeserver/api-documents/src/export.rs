@@ -21,7 +21,7 @@ use weft_http::{
     openapi::{Operation, Routes},
 };
 use weft_render::{Direction, Format, RenderRequest};
-use weft_wire::rest::Document;
+use weft_wire::{rest::Document, schema};
 
 use super::{
     DocumentPorts, Read,
@@ -87,6 +87,7 @@ struct Asked {
     /// The form of the file.
     format: Form,
     /// A version, an event id or a time; without it the present text.
+    #[schemars(with = "Option<schema::Point>")]
     at: Option<String>,
 }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
 };
 use futures_util::future::try_join_all;
@@ -18,6 +18,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes},
+    path::InPath,
 };
 use weft_room_api::{CreateRoom, RoomError};
 use weft_wire::{
@@ -150,7 +151,7 @@ async fn add(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
-    Path((_, folder)): Path<(String, String)>,
+    InPath((_, folder)): InPath<(String, String)>,
 ) -> ApiResult<Json<Done>> {
     let user = &session.user_id;
     let Open { room, state } = open(&ports, &named, user).await?;
@@ -168,7 +169,7 @@ async fn remove(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
-    Path((_, folder)): Path<(String, String)>,
+    InPath((_, folder)): InPath<(String, String)>,
 ) -> ApiResult<Json<Done>> {
     let user = &session.user_id;
     let Open { room, state } = open(&ports, &named, user).await?;

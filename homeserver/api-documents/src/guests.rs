@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::StatusCode,
 };
 use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
@@ -21,6 +21,7 @@ use weft_http::{
     client_address::ClientAddress,
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes},
+    path::InPath,
 };
 use weft_room::{AddedGuest, Rooms};
 use weft_room_api::RoomError;
@@ -89,7 +90,7 @@ struct Arrival {
 /// 201 with a session. 403 if the server, the link or the document lets no guests in.
 async fn join(
     State(ports): State<DocumentPorts>,
-    Path(secret): Path<String>,
+    InPath(secret): InPath<String>,
     address: ClientAddress,
     JsonBody(request): JsonBody<JoinAsGuest>,
 ) -> ApiResult<(StatusCode, Json<GuestJoined>)> {

@@ -76,8 +76,10 @@ pub(super) struct HistoryQuery {
     #[schemars(with = "Option<schema::UserId>")]
     author: Option<OwnedUserId>,
     /// Only after this version, event or time.
+    #[schemars(with = "Option<schema::Point>")]
     from: Option<String>,
     /// Only up to this version, event or time.
+    #[schemars(with = "Option<schema::Point>")]
     to: Option<String>,
     /// The length of a page.
     #[schemars(range(min = 1, max = MAX_HISTORY_ENTRIES))]

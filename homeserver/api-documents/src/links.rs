@@ -2,11 +2,7 @@
 //!
 //! Must not let a user in with more than the maker of the link could give at that moment, and must not store or log a secret.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ruma::{OwnedRoomId, RoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
@@ -18,6 +14,7 @@ use weft_http::{
     client_address::ClientAddress,
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes},
+    path::InPath,
 };
 use weft_room_api::RoomError;
 use weft_room_read::LinkRow;
@@ -174,7 +171,7 @@ async fn revoke(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
-    Path((_, link)): Path<(String, String)>,
+    InPath((_, link)): InPath<(String, String)>,
 ) -> ApiResult<Json<Done>> {
     let room = managed(&ports, &named, &session.user_id).await?;
     if !ports.rooms.delete_link(&room, &link).await? {
@@ -217,7 +214,7 @@ fn may_admit(state: &StateView, maker: &UserId, role: Role) -> bool {
 async fn follow(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
-    Path(secret): Path<String>,
+    InPath(secret): InPath<String>,
     address: ClientAddress,
     OptionalJsonBody(request): OptionalJsonBody<FollowLink>,
 ) -> ApiResult<Json<FollowedLink>> {

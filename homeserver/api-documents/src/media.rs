@@ -3,7 +3,7 @@
 
 use axum::{
     Json,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Query, State, rejection::QueryRejection},
     http::StatusCode,
 };
 use schemars::JsonSchema;
@@ -12,6 +12,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes},
+    path::InPath,
 };
 use weft_media::{ContentId, OwnMedia};
 use weft_wire::{
@@ -90,7 +91,7 @@ async fn list(
 async fn remove(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
-    Path(id): Path<String>,
+    InPath(id): InPath<String>,
 ) -> ApiResult<StatusCode> {
     let id = ContentId::parse(&id).ok_or_else(|| ApiError::not_found("You have no such file."))?;
     ports.media.remove(&session.user_id, &id).await?;

@@ -2,11 +2,7 @@
 
 use std::cmp::Reverse;
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
-use bytes::Bytes;
+use axum::{Json, extract::State};
 use ruma::{OwnedUserId, RoomId, UserId, events::room::member::MembershipState};
 use serde_json::{Map, Value, json};
 use weft_dag::{Pdu, StateView};
@@ -14,6 +10,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes},
+    path::InPath,
 };
 use weft_room_api::{NewEvent, RoomError, StateCondition};
 use weft_wire::{
@@ -26,6 +23,7 @@ use super::{
     DocumentPorts,
     caller::{Named, Open, open, open_room},
     failures::{last_owner, may_not, no_user},
+    request::JsonBody,
     roles, summary,
 };
 
@@ -44,7 +42,6 @@ pub(super) fn routes() -> Routes<DocumentPorts> {
             set_role,
             Operation::new("setMemberRole", "Gives a role; a user who is not a member is invited")
                 .path::<schema::UserId>("user", "The member.")
-                .body::<SetRole>()
                 .refuses(403, "The caller's role does not allow it.")
                 .refuses(502, "The server of the user could not be reached."),
         )
@@ -100,10 +97,9 @@ pub(super) async fn set_role(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
-    Path((_, user)): Path<(String, String)>,
-    body: Bytes,
+    InPath((_, user)): InPath<(String, String)>,
+    JsonBody(request): JsonBody<SetRole>,
 ) -> ApiResult<Json<Done>> {
-    let request: SetRole = serde_json::from_slice(&body)?;
     let user = UserId::parse(user).map_err(|_| no_user())?;
     let Open { room, .. } = open(&ports, &named, &session.user_id).await?;
     let caller = session.user_id;
@@ -152,7 +148,7 @@ pub(super) async fn remove(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
     named: Named,
-    Path((_, user)): Path<(String, String)>,
+    InPath((_, user)): InPath<(String, String)>,
 ) -> ApiResult<Json<Done>> {
     let user = UserId::parse(user).map_err(|_| no_user())?;
     let Open { room, .. } = open(&ports, &named, &session.user_id).await?;

@@ -1,14 +1,12 @@
 //! `GET /presence/{userId}`: whether a user is online, for users who share a room with them.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-};
+use axum::{Json, extract::State};
 use ruma::UserId;
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes},
+    path::InPath,
 };
 use weft_wire::{rest::UserPresence, schema};
 
@@ -28,7 +26,7 @@ pub(super) fn routes() -> Routes<DocumentPorts> {
 async fn show(
     State(ports): State<DocumentPorts>,
     Authenticated(session): Authenticated,
-    Path(user): Path<String>,
+    InPath(user): InPath<String>,
 ) -> ApiResult<Json<UserPresence>> {
     let user = UserId::parse(user).map_err(|_| no_user())?;
     let seen = ports.presence.get(&session.user_id, &user).await;

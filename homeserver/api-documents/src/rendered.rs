@@ -18,7 +18,7 @@ use weft_http::{
     errors::{ApiError, ApiResult},
 };
 use weft_render::{Format, RenderRequest, Rendered};
-use weft_wire::rest::Document;
+use weft_wire::{rest::Document, schema};
 
 use super::{
     DocumentPorts, Read,
@@ -32,6 +32,7 @@ pub(super) struct Query {
     #[schemars(extend("enum" = ["text", "markdown", "html", "json"]))]
     format: Option<String>,
     /// A version, an event id or a time: the content at that point. The present content without it.
+    #[schemars(with = "Option<schema::Point>")]
     at: Option<String>,
 }
 

@@ -23,8 +23,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
 
     async fn from_request(request: Request, _: &S) -> ApiResult<Self> {
         let body = read_body(request.into_body(), MAX_CLIENT_REQUEST_BYTES).await?;
-        Ok(Self(serde_json::from_slice(&body)?))
+        Ok(Self(object(&body)?))
     }
+}
+
+fn object<T: DeserializeOwned>(body: &[u8]) -> ApiResult<T> {
+    // serde would take an array for an object with fields in this order.
+    if body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(ApiError::bad_json("The body must be a JSON object."));
+    }
+    Ok(serde_json::from_slice(body)?)
 }
 
 impl<T: JsonSchema> Takes for JsonBody<T> {
@@ -44,7 +52,7 @@ impl<S: Send + Sync, T: Default + DeserializeOwned> FromRequest<S> for OptionalJ
         if body.is_empty() {
             return Ok(Self(T::default()));
         }
-        Ok(Self(serde_json::from_slice(&body)?))
+        Ok(Self(object(&body)?))
     }
 }
 
@@ -88,7 +96,8 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<&str>> {
     let Some(key) = headers.get("idempotency-key") else {
         return Ok(None);
     };
-    let key = key.to_str().ok().filter(|key| !key.is_empty());
+    let is_visible = |key: &&str| !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
+    let key = key.to_str().ok().filter(is_visible);
     let key = key.ok_or_else(|| ApiError::invalid_param("Idempotency-Key must be visible ASCII characters."))?;
     if key.len() > MAX_IDEMPOTENCY_KEY_BYTES {
         let limit = MAX_IDEMPOTENCY_KEY_BYTES;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Query, State, rejection::QueryRejection},
+    extract::{Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
 };
 use base64::{
@@ -28,6 +28,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes},
+    path::InPath,
 };
 use weft_render::{Change, EditRequest, Edited, Unit};
 use weft_room_api::NewEvent;
@@ -108,9 +109,9 @@ pub(super) fn routes() -> Routes<DocumentPorts> {
 }
 
 /// The event in the path, after the document.
-type InDocument = Path<(String, String)>;
+type InDocument = InPath<(String, String)>;
 
-fn event_id(Path((_, event)): InDocument) -> ApiResult<OwnedEventId> {
+fn event_id(InPath((_, event)): InDocument) -> ApiResult<OwnedEventId> {
     EventId::parse(event).map_err(|_| ApiError::invalid_param("The path needs an event id such as $…."))
 }
 

@@ -21,6 +21,8 @@ mod listing;
 mod locks;
 #[path = "documents/members.rs"]
 mod members;
+#[path = "documents/problems.rs"]
+mod problems;
 #[path = "documents/programs.rs"]
 mod programs;
 #[path = "documents/text_renderer.rs"]

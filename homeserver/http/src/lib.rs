@@ -13,6 +13,7 @@ mod guests;
 pub mod ignored;
 pub mod membership_lock;
 pub mod openapi;
+pub mod path;
 pub mod public_rooms;
 pub mod ratelimit;
 pub mod ruma_json;

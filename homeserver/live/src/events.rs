@@ -10,7 +10,7 @@ use std::{collections::VecDeque, convert::Infallible, fmt, sync::Arc, time::Dura
 
 use axum::{
     body::Body,
-    extract::{Extension, FromRef, Path, State},
+    extract::{Extension, FromRef, State},
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
@@ -28,6 +28,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes},
+    path::InPath,
     ratelimit::UserLimiter,
     traffic::{Held, Requester},
 };
@@ -128,7 +129,7 @@ struct Reading {
 /// Answers with the stream, which ends when the caller leaves the document or the server stops.
 async fn events(
     State(ports): State<LivePorts>,
-    Path(name): Path<String>,
+    InPath(name): InPath<String>,
     Authenticated(session): Authenticated,
     requester: Option<Extension<Arc<Requester>>>,
     headers: HeaderMap,

@@ -2,7 +2,10 @@
 //! document.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeOwned},
+};
 use serde_json::{Map, Value};
 
 /// Attributes of formatted text; `null` removes one.
@@ -20,7 +23,7 @@ pub enum Unit {
 }
 
 /// A text within a document: in a rich text a block, in a board an element and a key.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Place {
     /// Rich text: the index of the block in its parent, from the root on.
@@ -35,6 +38,26 @@ pub struct Place {
     /// Board: the element's key with the text; `text` if not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+}
+
+/// Only from an object: derived code would take an array for an object with fields in this order.
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        fn field<T: DeserializeOwned, E: de::Error>(
+            fields: &mut Map<String, Value>,
+            name: &str,
+        ) -> Result<Option<T>, E> {
+            let value = fields.remove(name).unwrap_or_default();
+            serde_json::from_value(value).map_err(|error| E::custom(format_args!("{name}: {error}")))
+        }
+        let mut fields = Map::deserialize(from)?;
+        Ok(Self {
+            path: field(&mut fields, "path")?,
+            block: field(&mut fields, "block")?,
+            element: field(&mut fields, "element")?,
+            key: field(&mut fields, "key")?,
+        })
+    }
 }
 
 /// One change. Positions are those of the base version, after the changes before this one in the list.

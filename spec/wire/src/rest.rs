@@ -50,6 +50,7 @@ use crate::{Role, document::DocumentKind};
 pub struct CreateDocument {
     /// The displayed title; may be empty.
     #[serde(default)]
+    #[schemars(length(max = crate::limits::MAX_TITLE_BYTES))]
     pub title: String,
     /// The kind of content.
     pub kind: DocumentKind,
@@ -255,6 +256,7 @@ pub struct DocumentList {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct PatchDocument {
     /// The new title.
+    #[schemars(length(max = crate::limits::MAX_TITLE_BYTES))]
     pub title: String,
 }
 
@@ -385,7 +387,8 @@ pub enum EditConflictKind {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SendMessage {
-    /// Plain text.
+    /// Plain text, not empty.
+    #[schemars(length(min = 1))]
     pub message: String,
     /// The message that this one answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]

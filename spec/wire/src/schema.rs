@@ -46,6 +46,26 @@ identifiers! {
     ServerName "The name of a homeserver." "^[A-Za-z0-9.:\\[\\]-]+$" "example.org"
 }
 
+/// A point in the history of a document.
+#[derive(Debug, Clone, Copy)]
+pub struct Point;
+
+impl JsonSchema for Point {
+    fn schema_name() -> Cow<'static, str> {
+        "Point".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "integer"],
+            "description": "A version, an event id, or a time: milliseconds since 1970, or RFC 3339 in UTC.",
+            "minimum": 0,
+            "pattern": "^([0-9]+|\\$.+|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9:.]+[Zz])$",
+            "examples": ["2026-11-30T12:00:00Z"],
+        })
+    }
+}
+
 /// A Yjs encoding in standard base64.
 #[derive(Debug, Clone, Copy)]
 pub struct Base64;

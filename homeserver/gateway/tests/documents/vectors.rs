@@ -107,9 +107,25 @@ async fn ask(world: &World, token: Option<&str>, step: &Value, names: &mut Names
         assert_eq!(json!(answer.kind), step["type"], "{step}");
         assert_eq!(answer.body, hex::decode(bytes).unwrap(), "{step}");
     } else {
-        let actual: Value = serde_json::from_slice(&answer.body).unwrap();
+        let mut actual: Value = serde_json::from_slice(&answer.body).unwrap();
+        if answer.status >= 400 {
+            take_problem(answer.status, &mut actual);
+        }
         assert!(matches(&step["answer"], &actual, names), "{step}: {actual}, {names:?}");
     }
+}
+
+/// The members of RFC 9457, which every error has and no vector repeats.
+fn take_problem(status: u16, error: &mut Value) {
+    let detail = error["error"].clone();
+    let fields = error.as_object_mut().unwrap();
+    assert_eq!(fields.remove("type"), Some(json!("about:blank")), "{fields:?}");
+    assert_eq!(fields.remove("status"), Some(json!(status)), "{fields:?}");
+    assert_eq!(fields.remove("detail"), Some(detail), "{fields:?}");
+    assert!(
+        fields.remove("title").is_some_and(|title| title.is_string()),
+        "{fields:?}"
+    );
 }
 
 /// Actions outside of the document API.

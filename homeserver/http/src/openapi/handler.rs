@@ -3,11 +3,10 @@
 
 use axum::{
     Json,
-    extract::{Extension, Path, Query, State},
+    extract::{Extension, Query, State, rejection::QueryRejection},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
-use bytes::Bytes;
 use schemars::JsonSchema;
 
 use super::Operation;
@@ -23,10 +22,6 @@ impl<S> Takes for State<S> {}
 impl<T> Takes for Extension<T> {}
 impl Takes for HeaderMap {}
 impl Takes for ClientAddress {}
-/// The parameters are in the route.
-impl<T> Takes for Path<T> {}
-/// A handler that reads the body itself describes it with [`Operation::body`].
-impl Takes for Bytes {}
 
 impl Takes for Authenticated {
     fn describe(operation: &mut Operation) {
@@ -34,19 +29,15 @@ impl Takes for Authenticated {
     }
 }
 
-impl<T: JsonSchema> Takes for Query<T> {
+/// Without the `Result`, axum would answer a wrong query with a text that is no error of the API. So `Query`, `Path` and `Bytes`
+/// alone are not described, and a handler that takes them can't be added.
+impl<T: JsonSchema> Takes for Result<Query<T>, QueryRejection> {
     fn describe(operation: &mut Operation) {
         operation.set_query::<T>();
     }
 }
 
 impl<T: Takes> Takes for Option<T> {
-    fn describe(operation: &mut Operation) {
-        T::describe(operation);
-    }
-}
-
-impl<T: Takes, E> Takes for Result<T, E> {
     fn describe(operation: &mut Operation) {
         T::describe(operation);
     }

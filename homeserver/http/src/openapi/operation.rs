@@ -91,13 +91,6 @@ impl Operation {
         self
     }
 
-    /// The JSON body of a handler that reads it itself.
-    #[must_use]
-    pub fn body<T: JsonSchema>(mut self) -> Self {
-        self.set_json::<T>();
-        self
-    }
-
     /// An answer of a handler that makes its answers itself. The methods `media`, `json` and `sends` are about the last one.
     #[must_use]
     pub fn answers(mut self, status: u16, description: &'static str) -> Self {

@@ -131,10 +131,11 @@ pub struct CommentResolved {
 /// `POST /documents/{id}/comments/{eventId}/replies`.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct SendReply {
-    /// Plain text.
+    /// Plain text, not empty.
+    #[schemars(length(min = 1))]
     pub body: String,
     /// Users who are mentioned.
     #[serde(default)]
-    #[schemars(with = "Vec<crate::schema::UserId>")]
+    #[schemars(with = "Vec<crate::schema::UserId>", length(max = crate::limits::MAX_MENTIONS))]
     pub mentions: Vec<OwnedUserId>,
 }

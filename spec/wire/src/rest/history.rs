@@ -153,6 +153,7 @@ pub struct NamedVersion {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NameVersion {
     /// The name, not empty.
+    #[schemars(length(min = 1, max = crate::limits::MAX_TITLE_BYTES))]
     pub name: String,
     /// A description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -245,6 +246,7 @@ pub struct DocumentDiffRun {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RestoreVersion {
     /// A version, an event id, or a time, as in `at=`.
+    #[schemars(with = "crate::schema::Point")]
     pub at: Value,
 }
 
@@ -255,9 +257,11 @@ pub struct RollBack {
     #[schemars(with = "crate::schema::UserId")]
     pub user: OwnedUserId,
     /// After this version or time.
+    #[schemars(with = "crate::schema::Point")]
     pub from: Value,
     /// Up to this version or time; without it up to now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Point>")]
     pub to: Option<Value>,
 }
 

@@ -14,9 +14,11 @@ pub struct MakeLink {
     pub role: Role,
     /// How long it lasts, milliseconds; by default [`LINK_LASTS_MS`](crate::limits::LINK_LASTS_MS).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = crate::limits::MAX_LINK_LASTS_MS))]
     pub expires_in: Option<u64>,
     /// How many users it may let in; by default any number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub max_uses: Option<u64>,
     /// What everybody who follows it must give as well; as long as the password of an account.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 pub struct LockDocument {
     /// Why, for people. At most [`MAX_STATEMENT_BYTES`](crate::limits::MAX_STATEMENT_BYTES).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = crate::limits::MAX_STATEMENT_BYTES))]
     pub reason: Option<String>,
     /// The version that the caller read; another one is not locked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,6 +58,7 @@ pub struct Lock {
 pub struct ApproveDocument {
     /// What the caller states. At most [`MAX_STATEMENT_BYTES`](crate::limits::MAX_STATEMENT_BYTES).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = crate::limits::MAX_STATEMENT_BYTES))]
     pub statement: Option<String>,
     /// The version that the caller read; another one is not approved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
