@@ -1,5 +1,5 @@
-//! A limit on what each key may spend in a day: bytes of events of a user, or of another server. What was spent becomes
-//! available again evenly, so a key that has spent everything waits seconds, not until the next day.
+//! A limit on what each key may spend in a day: bytes of events of a user, or of another server; or in another time. What was
+//! spent becomes available again evenly, so a key that has spent everything waits seconds, not until the next day.
 //!
 //! Must not be persisted: the amounts restart with the process. The time is an argument.
 
@@ -26,6 +26,7 @@ const SWEEP_ABOVE: usize = 4_096;
 pub struct DailyBudget<K> {
     name: &'static str,
     per_key: u64,
+    period: Duration,
     spent: Mutex<Spent<K>>,
     peak: AtomicU64,
     refused: AtomicU64,
@@ -33,7 +34,7 @@ pub struct DailyBudget<K> {
 
 #[derive(Debug)]
 struct Spent<K> {
-    /// For each key the time at which all that it spent is available again; no key is further than a day ahead.
+    /// For each key the time at which all that it spent is available again; no key is further ahead than the period.
     restored_at: HashMap<K, Instant>,
     /// Above this many keys those that have everything available are removed. It is set to twice the number that is
     /// left, so that the average cost of a call does not depend on the number of active keys.
@@ -54,9 +55,16 @@ impl<K: Eq + Hash + Clone> DailyBudget<K> {
     /// A budget of which nothing is spent.
     #[must_use]
     pub fn new(name: &'static str, per_key: u64) -> Arc<Self> {
+        Self::within(name, per_key, DAY)
+    }
+
+    /// The same for another time than a day.
+    #[must_use]
+    pub fn within(name: &'static str, per_key: u64, period: Duration) -> Arc<Self> {
         Arc::new(Self {
             name,
             per_key,
+            period,
             spent: Mutex::new(Spent {
                 restored_at: HashMap::new(),
                 sweep_above: SWEEP_ABOVE,
@@ -75,7 +83,7 @@ impl<K: Eq + Hash + Clone> DailyBudget<K> {
             return Ok(());
         }
         if amount > self.per_key {
-            return Err(self.refuse(DAY));
+            return Err(self.refuse(self.period));
         }
         let mut spent = self.spent();
         spent.sweep(now);
@@ -87,7 +95,7 @@ impl<K: Eq + Hash + Clone> DailyBudget<K> {
             .unwrap_or(now);
         let until = from + self.time_of(amount);
         let ahead = until.saturating_duration_since(now);
-        if let Some(wait) = ahead.checked_sub(DAY).filter(|wait| !wait.is_zero()) {
+        if let Some(wait) = ahead.checked_sub(self.period).filter(|wait| !wait.is_zero()) {
             return Err(self.refuse(wait));
         }
         spent.restored_at.insert(key.clone(), until);
@@ -115,13 +123,14 @@ impl<K: Eq + Hash + Clone> DailyBudget<K> {
 
     /// The time in which an amount becomes available again, rounded up. The amount is at most the limit.
     fn time_of(&self, amount: u64) -> Duration {
-        let nanos = (u128::from(amount) * DAY.as_nanos()).div_ceil(u128::from(self.per_key.max(1)));
-        u64::try_from(nanos).map_or(DAY, Duration::from_nanos)
+        let nanos = (u128::from(amount) * self.period.as_nanos()).div_ceil(u128::from(self.per_key.max(1)));
+        u64::try_from(nanos).map_or(self.period, Duration::from_nanos)
     }
 
     /// The amount that becomes available in a time, rounded up.
     fn amount_of(&self, time: Duration) -> u64 {
-        let amount = (time.as_nanos() * u128::from(self.per_key)).div_ceil(DAY.as_nanos());
+        let amount = time.as_nanos() * u128::from(self.per_key);
+        let amount = amount.div_ceil(self.period.as_nanos().max(1));
         u64::try_from(amount).unwrap_or(u64::MAX).min(self.per_key)
     }
 
@@ -186,6 +195,18 @@ mod tests {
         assert!(budget.spend(&"one", 10, now + Duration::from_secs(9)).is_err());
         budget.spend(&"one", 10, now + refused.retry_after).unwrap();
         assert_eq!(budget.spent_by(&"one", now + DAY + refused.retry_after), 0);
+    }
+
+    #[test]
+    fn another_period_than_a_day_is_kept() {
+        let budget = DailyBudget::within("test_edits", 20, Duration::from_secs(10));
+        let now = Instant::now();
+        budget.spend(&"one", 20, now).unwrap();
+        let refused = budget.spend(&"one", 1, now).unwrap_err();
+        assert_eq!(refused.retry_after, Duration::from_millis(500));
+        budget.spend(&"one", 1, now + refused.retry_after).unwrap();
+        budget.spend(&"one", 20, now + Duration::from_secs(11)).unwrap();
+        assert_eq!(budget.usage().peak, 20);
     }
 
     #[test]

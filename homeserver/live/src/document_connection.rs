@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::time::{Instant, sleep_until};
+use ruma::RoomId;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument as _;
 use weft_accounts::Session;
 use weft_fanout::{Change, Joined, RoomSubscription};
+use weft_room::Rooms;
 use weft_room_api::{ConnectionId, Edit, EditOutcome, EditRefusal, Fill, Partly, RefusedEdit, RoomError};
 use weft_wire::{
     limits::MAX_AWARENESS_PER_SECOND,
@@ -78,6 +80,11 @@ impl Incoming {
         }
     }
 }
+
+/// The pause before an edit is tried again that has to wait, doubled each time: many sockets may wait for one document.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest such pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a document connection ends.
 #[derive(Debug)]
@@ -369,7 +376,7 @@ impl DocumentConnection {
             Committed {
                 count: batch.count,
                 answers: batch.answers,
-                outcome: rooms.edit(&room, edit).await,
+                outcome: edit_when_possible(&rooms, &room, edit).await,
             }
         }
         .instrument(span);
@@ -550,6 +557,21 @@ impl DocumentConnection {
         match self.encoder.scope(read_only) {
             Some(message) => self.send(message).await,
             None => Ok(()),
+        }
+    }
+}
+
+/// Writes an edit; waits while the document is edited too often. Meanwhile the edits of the socket collect, and above a number the
+/// socket is not read.
+async fn edit_when_possible(rooms: &Rooms, room: &RoomId, edit: Edit) -> Result<EditOutcome, RoomError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match rooms.edit(room, edit.clone()).await {
+            Err(RoomError::LimitExceeded(exceeded)) if exceeded.is_of_rate() => {
+                sleep(exceeded.retry_after.max(pause)).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            outcome => return outcome,
         }
     }
 }

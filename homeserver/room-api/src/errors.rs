@@ -229,10 +229,23 @@ impl From<CommitError> for RoomError {
 pub struct LimitExceeded {
     /// The name of the budget.
     pub budget: Cow<'static, str>,
-    /// The limit that would have been exceeded, in bytes.
+    /// The limit that would have been exceeded, in bytes or edits.
     pub limit: u64,
     /// When it may be worth trying again.
     pub retry_after: Duration,
+}
+
+/// The name of the budget of one user's edits of a document.
+pub const EDITS_PER_USER: &str = "edits_of_a_user_in_10_seconds";
+/// The name of the budget of all edits of a document.
+pub const EDITS_PER_DOCUMENT: &str = "edits_of_a_document_in_10_seconds";
+
+impl LimitExceeded {
+    /// The document is edited too often: the same edit is accepted a little later.
+    #[must_use]
+    pub fn is_of_rate(&self) -> bool {
+        matches!(&*self.budget, EDITS_PER_USER | EDITS_PER_DOCUMENT)
+    }
 }
 
 impl From<Overspent> for LimitExceeded {
@@ -273,6 +286,12 @@ pub enum EventRefusal {
         /// The rule.
         reason: String,
     },
+    /// An invitation to a document, or a join, that would be one participant too many.
+    #[error("the document has {limit} participants, joined and invited, and can't have more on this server")]
+    TooManyParticipants {
+        /// How many there may be.
+        limit: usize,
+    },
 }
 
 impl EventRefusal {
@@ -281,6 +300,7 @@ impl EventRefusal {
             Self::BadContent { .. } => "bad_content",
             Self::TooLarge { .. } => "event_too_large",
             Self::Inadmissible { .. } => "inadmissible",
+            Self::TooManyParticipants { .. } => "too_many_participants",
         }
     }
 }
@@ -578,6 +598,7 @@ mod tests {
             ContentRefusal::NotADocument(room.to_owned()).into(),
             ContentRefusal::UnknownEvent(event.to_owned()).into(),
             ContentRefusal::Unmergeable(text()).into(),
+            EventRefusal::TooManyParticipants { limit: 7 }.into(),
             CreateRefusal::AliasTaken(alias.to_owned()).into(),
             CreateRefusal::Invalid {
                 field: "room_id".into(),

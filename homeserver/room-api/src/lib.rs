@@ -24,8 +24,8 @@ pub use create::{CreateRoom, InitialState, NewRoom, Preset};
 pub use edit::{CurrentText, Edit, EditOutcome, EditToSend, Fill, Partly, RefusedContent};
 pub use edit_request::{RequestKey, RequestOutcome, RequestedEdit};
 pub use errors::{
-    AdoptRefusal, ContentRefusal, CreateRefusal, DirectoryRefusal, EditRefusal, EventRefusal, LimitExceeded,
-    MembershipRefusal, OutOfBandRefusal, Outcome, RefusedEdit, RoomError, Unavailable,
+    AdoptRefusal, ContentRefusal, CreateRefusal, DirectoryRefusal, EDITS_PER_DOCUMENT, EDITS_PER_USER, EditRefusal,
+    EventRefusal, LimitExceeded, MembershipRefusal, OutOfBandRefusal, Outcome, RefusedEdit, RoomError, Unavailable,
 };
 pub use event::{EventOfText, NewEvent, StateCondition, UnsentEvent};
 pub use membership::{Accepted, JoinAnswer, JoinedRoom, Lacks, SignedMembership, Template, TemplateKind};

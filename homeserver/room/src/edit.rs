@@ -182,6 +182,8 @@ impl Worker {
         if access.membership != MembershipState::Join {
             return Err(EditRefusal::NotJoined.into());
         }
+        // Before the edit is examined, so that one that has to wait costs little.
+        shared.pace(&room, &user)?;
         document.load_text(&shared.reader, &room).await?;
         let unwanted = (!access.can_edit).then(|| document.changes(&update)).transpose()?;
         let examined = document.examine(&user, update);

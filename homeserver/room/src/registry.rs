@@ -27,6 +27,7 @@ use crate::{
     background::Background,
     edit::LargeEdits,
     mailbox::{Command, LocalCommand, Reply},
+    pace::Pace,
     staging::StagedBytes,
     worker::Worker,
 };
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     pub(crate) outside: tokio::sync::Mutex<()>,
     /// Bytes of events and live edits of each user in a day.
     pub(crate) event_bytes: Arc<DailyBudget<OwnedUserId>>,
+    /// How often documents are edited.
+    pace: Option<Pace>,
     /// Bytes of staged events of each room.
     pub(crate) staged: StagedBytes,
     /// Large edits that are being admitted.
@@ -104,6 +107,7 @@ impl Shared {
     ) -> Self {
         Self {
             event_bytes: DailyBudget::new("event_bytes_per_user_and_day", config.event_bytes_per_user_and_day),
+            pace: config.edit_rates.map(Pace::new),
             staged: StagedBytes::new(config.staged_bytes_per_room),
             config,
             reader: Reader::new(store.clone()),
@@ -155,6 +159,14 @@ impl Shared {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
         self.event_bytes
             .spend(&user.to_owned(), bytes, Instant::now().into_std())
+    }
+
+    /// Counts an edit of a document.
+    pub(crate) fn pace(&self, room: &RoomId, user: &UserId) -> Result<(), Overspent> {
+        match &self.pace {
+            Some(pace) => pace.count(room, user, Instant::now().into_std()),
+            None => Ok(()),
+        }
     }
 
     /// A number that makes a room created now differ from all that were created at this time; `None` if none is needed.

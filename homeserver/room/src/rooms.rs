@@ -10,11 +10,12 @@ use weft_room_read::Reader;
 use weft_store::Store;
 use weft_wire::limits::{
     MAX_EVENT_BYTES_PER_USER_AND_DAY, MAX_FETCHED_HISTORY_BYTES, MAX_FETCHED_HISTORY_BYTES_PER_ROOM,
+    MAX_PARTICIPANTS_PER_DOCUMENT,
     MAX_STAGED_BYTES_PER_ROOM,
 };
 
 use crate::{
-    InvitationBounds,
+    EditRates, InvitationBounds,
     background::{Outward, Tasks},
     jobs,
     registry::Shared,
@@ -55,6 +56,10 @@ pub struct RoomConfig {
     pub random: fn() -> u64,
     /// Bytes of events and live edits that are accepted from one user in a day.
     pub event_bytes_per_user_and_day: u64,
+    /// How often a document may be edited; `None`: without a limit.
+    pub edit_rates: Option<EditRates>,
+    /// Users of a document, joined and invited, above which this server's users can invite nobody and can't join.
+    pub participants_per_document: usize,
     /// Bytes of staged events of one room.
     pub staged_bytes_per_room: u64,
     /// Bytes of fetched events of one room that are not decided yet.
@@ -78,6 +83,8 @@ impl Default for RoomConfig {
             invitations: InvitationBounds::default(),
             random: || 0,
             event_bytes_per_user_and_day: MAX_EVENT_BYTES_PER_USER_AND_DAY,
+            edit_rates: None,
+            participants_per_document: MAX_PARTICIPANTS_PER_DOCUMENT,
             staged_bytes_per_room: MAX_STAGED_BYTES_PER_ROOM,
             fetched_history_bytes_per_room: MAX_FETCHED_HISTORY_BYTES_PER_ROOM,
             fetched_history_bytes: MAX_FETCHED_HISTORY_BYTES,

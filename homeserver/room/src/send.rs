@@ -7,7 +7,7 @@ use ruma::{EventId, OwnedEventId, RoomId};
 use serde_json::Value;
 use weft_convergence::admission::{Judgement, judge};
 use weft_crdt::Update;
-use weft_dag::{event_flags, redact, stripped};
+use weft_dag::{Pdu, event_flags, redact, stripped};
 use weft_document::Origin;
 use weft_room_api::{
     EventRefusal, LiveEdit, NewEvent, RoomCommand, RoomError, StateCondition, Unavailable, UnsentEvent,
@@ -139,6 +139,9 @@ impl Worker {
         };
         let is_update = event.kind == event_types::UPDATE && event.state_key.is_none() && active.document.is_some();
         let now = event.timestamp.unwrap_or(commit.now);
+        if cause == Cause::User {
+            check_participants(active, &event, self.shared.config.participants_per_document)?;
+        }
         let mut proto = proto(event)?;
         let update = if is_update { judge_update(active, &proto)? } else { None };
         let mut named = Vec::new();
@@ -150,6 +153,9 @@ impl Worker {
         let pdu = active.compose(proto, &signer, now)?;
         let id = pdu.event_id().to_owned();
         if cause == Cause::User {
+            if is_update {
+                self.shared.pace(&active.id, pdu.sender())?;
+            }
             self.shared.charge(pdu.sender(), pdu.json().len())?;
         }
         commit.weigh(pdu.json().len());
@@ -271,6 +277,7 @@ impl Worker {
         let Some(active) = self.active.as_ref() else {
             return Err(RoomError::UnknownRoom(self.room.clone()));
         };
+        check_participants(active, &event, self.shared.config.participants_per_document)?;
         let about = event.sender.clone();
         let event = active.compose(proto(event)?, &signer, now)?;
         let stripped = stripped::for_servers(&active.state, &about);
@@ -303,6 +310,36 @@ fn proto(event: NewEvent) -> Result<ProtoEvent, RoomError> {
         content: canonical(event.content)?,
         redacts: event.redacts,
     })
+}
+
+/// Refuses an invitation or a join that would be one participant too many. Only for users of this server: other servers
+/// don't know this limit, and the room's rules don't have it.
+fn check_participants(active: &ActiveRoom, event: &NewEvent, limit: usize) -> Result<(), RoomError> {
+    let is_in = |membership: &str| matches!(membership, "join" | "invite");
+    let becomes = event
+        .content
+        .get("membership")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let Some(user) = event.state_key.as_deref().filter(|_| event.kind == "m.room.member") else {
+        return Ok(());
+    };
+    if active.document.is_none() || !is_in(becomes) {
+        return Ok(());
+    }
+    let is_one = |member: &Pdu| member.membership().is_some_and(|membership| is_in(membership.as_str()));
+    if active
+        .state
+        .get("m.room.member", user)
+        .is_some_and(|member| is_one(member))
+    {
+        return Ok(());
+    }
+    let participants = active.state.of_type("m.room.member").filter(|member| is_one(member));
+    if participants.count() >= limit {
+        return Err(EventRefusal::TooManyParticipants { limit }.into());
+    }
+    Ok(())
 }
 
 /// The update of an event that a client sends itself, instead of over a live connection.

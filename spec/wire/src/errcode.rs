@@ -23,6 +23,8 @@ pub const SERVER_UNREACHABLE: &str = "DEV_WEFT_SERVER_UNREACHABLE";
 pub const LOCKED: &str = "DEV_WEFT_LOCKED";
 /// A share link has a password, and the request has none or a wrong one. HTTP 403.
 pub const LINK_PASSWORD: &str = "DEV_WEFT_LINK_PASSWORD";
+/// The document has as many participants as this server allows. HTTP 403.
+pub const TOO_MANY_PARTICIPANTS: &str = "DEV_WEFT_TOO_MANY_PARTICIPANTS";
 /// The creator of a document can't step down while they are a member. HTTP 403.
 pub const CREATOR_STAYS: &str = "DEV_WEFT_CREATOR_STAYS";
 /// The document can't be rendered on this server. HTTP 422.

@@ -420,6 +420,17 @@ pub const STAGING_RETRY_SECONDS: u64 = 30;
 /// the time to wait, so that the other server keeps them until then. Ten events a second of 2 KB each are 1.7 GB
 /// (`[limits] event_bytes_per_server_and_day`).
 pub const MAX_EVENT_BYTES_PER_SERVER_AND_DAY: u64 = 4 * 1024 * 1024 * 1024;
+/// Users of a document, joined and invited, above which this server's users can invite nobody and can't join it. Each member
+/// is an event of the state that every join transfers, and a reader of every edit. (`[limits] participants_per_document`)
+pub const MAX_PARTICIPANTS_PER_DOCUMENT: usize = 10_000;
+/// Seconds over which the rate of edits is an average: programs edit in bursts.
+pub const EDIT_RATE_SECONDS: u64 = 10;
+/// Edits of one user in one document a second. What a live socket sends while an edit is written counts as one, so that the fastest
+/// typist makes some twenty. (`[limits] edits_per_second_per_user`)
+pub const MAX_EDITS_PER_SECOND_PER_USER: u64 = 200;
+/// Edits of a document a second, by all users of this server. Each is written to disk and sent to all who have the document
+/// open. (`[limits] edits_per_second_per_document`)
+pub const MAX_EDITS_PER_SECOND_PER_DOCUMENT: u64 = 1_000;
 /// Bytes of events and live edits that are accepted from one user of this server in a day; more is refused with the time
 /// to wait, which is short, because the bytes become available again evenly. Every event is stored without end and sent
 /// to all servers of its room. A person who types all day sends some 10 MB, a bridge that sends an event of 2 KB five

@@ -4,7 +4,7 @@
 
 use weft_federation::OutgoingLimits;
 use weft_gateway::traffic::TrafficLimits;
-use weft_room::InvitationBounds;
+use weft_room::{EditRates, InvitationBounds};
 use weft_wire::limits;
 
 use super::source::Fields;
@@ -26,6 +26,10 @@ pub(crate) struct Limits {
     pub(crate) event_bytes_per_server_and_day: u64,
     /// Bytes of events and edits that are accepted from one user per day.
     pub(crate) event_bytes_per_user_and_day: u64,
+    /// How often a document may be edited; `None` without `rate_limit`.
+    pub(crate) edit_rates: Option<EditRates>,
+    /// Users of a document, joined and invited.
+    pub(crate) participants_per_document: usize,
     /// Bytes of events of other servers that wait in one room.
     pub(crate) staged_event_bytes_per_room: u64,
     /// Bytes of the fetched history of one room that is not decided yet.
@@ -80,6 +84,13 @@ pub(super) fn read(mut fields: Fields<'_>) -> Limits {
         limits::MAX_EVENT_BYTES_PER_USER_AND_DAY,
         (LEAST_USER_BYTES, "one new room with all its first events"),
     );
+    let edit_rates = edit_rates(&mut fields);
+    let participants_per_document = number(
+        &mut fields,
+        "participants_per_document",
+        limits::MAX_PARTICIPANTS_PER_DOCUMENT as u64,
+        (1, "the owner"),
+    );
     let staged_event_bytes_per_room = number(
         &mut fields,
         "staged_event_bytes_per_room",
@@ -114,11 +125,26 @@ pub(super) fn read(mut fields: Fields<'_>) -> Limits {
         filter_bytes,
         event_bytes_per_server_and_day,
         event_bytes_per_user_and_day,
+        edit_rates: Some(edit_rates).filter(|_| rate_limit),
+        participants_per_document: usize::try_from(participants_per_document).unwrap_or(usize::MAX),
         staged_event_bytes_per_room,
         fetched_history_bytes_per_room,
         fetched_history_bytes,
         invitations,
     }
+}
+
+fn edit_rates(fields: &mut Fields<'_>) -> EditRates {
+    let (per_user, per_document) = pair(
+        fields,
+        ["edits_per_second_per_user", "edits_per_second_per_document"],
+        (
+            limits::MAX_EDITS_PER_SECOND_PER_USER,
+            limits::MAX_EDITS_PER_SECOND_PER_DOCUMENT,
+        ),
+        (1, "one edit"),
+    );
+    EditRates { per_user, per_document }
 }
 
 fn traffic(fields: &mut Fields<'_>) -> TrafficLimits {

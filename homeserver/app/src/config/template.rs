@@ -108,8 +108,13 @@ prefix = ""
 # lanes = 1
 
 [limits]
-# Limit each user to 1,000 requests per minute.
+# Limit each user to 1,000 requests per minute, and the edits of a document to the two numbers that follow.
 rate_limit = true
+# Edits per second, on average over 10 seconds, by one user in a document and by all users of this server. Further edits wait.
+edits_per_second_per_user = 200
+edits_per_second_per_document = 1000
+# Users of a document, joined and invited, above which users of this server can invite nobody to it and cannot join it.
+participants_per_document = 10000
 # Open connections in total. Fewer if the system provides fewer file descriptors (LimitNOFILE=, ulimit -n).
 connections = 8192
 # Open connections without login per IPv4 address or IPv6 /64: raise it for a large office behind one address.

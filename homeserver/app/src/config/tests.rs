@@ -40,6 +40,9 @@ fn absent_settings_have_defaults() {
     assert_eq!(config.webhooks.allow_addresses, []);
     assert_eq!(config.storage.lanes, None);
     assert!(config.limits.rate_limit);
+    let rates = config.limits.edit_rates.unwrap();
+    assert_eq!((rates.per_user, rates.per_document), (200, 1_000));
+    assert_eq!(config.limits.participants_per_document, 10_000);
     assert_eq!(config.limits.traffic, weft_gateway::traffic::TrafficLimits::default());
     assert_eq!(config.limits.outgoing, weft_federation::OutgoingLimits::default());
     assert_eq!(config.limits.account_data_bytes, 4 * 1024 * 1024);
@@ -94,6 +97,7 @@ fn the_file_of_the_readme_is_parsed() {
         account_data_bytes = 300_000
         filter_bytes = 70_000
         invitations_per_user = 7
+        participants_per_document = 30
         [log]
         format = "json"
         filter = "weft_room=debug,info"
@@ -130,6 +134,10 @@ fn the_number_of_lanes_is_from_1_to_256() {
 /// The section `[limits]` of the file above.
 fn assert_limits(config: &Config) {
     assert!(!config.limits.rate_limit);
+    assert_eq!(
+        (config.limits.edit_rates, config.limits.participants_per_document),
+        (None, 30)
+    );
     assert_eq!(config.limits.traffic.connections, 500);
     assert_eq!(config.limits.traffic.connections_per_network, 50);
     let traffic = config.limits.traffic;

@@ -388,6 +388,8 @@ fn rooms(
         invitations: config.limits.invitations,
         random: rand::random,
         event_bytes_per_user_and_day: config.limits.event_bytes_per_user_and_day,
+        edit_rates: config.limits.edit_rates,
+        participants_per_document: config.limits.participants_per_document,
         staged_bytes_per_room: config.limits.staged_event_bytes_per_room,
         fetched_history_bytes_per_room: config.limits.fetched_history_bytes_per_room,
         fetched_history_bytes: config.limits.fetched_history_bytes,

@@ -18,6 +18,7 @@ mod indexes;
 mod large_edits;
 mod locks;
 mod measure;
+mod pace;
 mod reading;
 mod requested;
 mod routing;

@@ -76,6 +76,11 @@ fn event(refusal: EventRefusal) -> ApiError {
             errcode::UPDATE_REFUSED,
             format!("The edit was refused: {reason}"),
         ),
+        EventRefusal::TooManyParticipants { limit } => ApiError::new(
+            StatusCode::FORBIDDEN,
+            errcode::TOO_MANY_PARTICIPANTS,
+            format!("The document has {limit} participants, which is the limit of this server."),
+        ),
     }
 }
 
