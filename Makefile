@@ -55,7 +55,7 @@ latency: ## measure edits and openings beside servers that are silent, slow, ans
 memory: ## measure the memory of open documents without sockets and storage, and the processor time of openings, in one process
 	cargo nextest run --locked --release -p weft-room --test room --run-ignored only --no-capture measure::
 
-load: ## measure every figure of conformance-tests/RESULTS.md, with peers (15 minutes on an idle machine)
+load: ## measure every figure of conformance-tests/RESULTS.md, with peers (half an hour on an idle machine)
 	@.ci/load
 
 histories: build ## replay complete real editing histories over live sockets of one and two servers, with figures

@@ -13,14 +13,17 @@ use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    audit, edit, edit_rest, events, federation_in, growth, join,
+    audit, edit, edit_rest,
+    etherpad::Etherpad,
+    events, federation_in, growth, hostile, join, large,
     local::Local,
     machine::{self, Machine},
     many_clients, media, open,
     peers::{self, Kind, Peer},
     report::{self, Figure, Run},
-    restart, results, seen, sync,
+    restart, results, search, seen, sync,
     target::Target,
+    versions,
 };
 use weft_conformance_tests::{client::Client, server::Server};
 
@@ -40,7 +43,7 @@ pub struct Arguments {
     #[command(flatten)]
     given: RunningServer,
     /// Also measure other servers: Yjs servers for edit, seen, open and crowd; Synapse for events, sync, federation-in
-    /// and join. They are installed from the package registries the first time.
+    /// and join; Etherpad for edit-rest and history. They are installed from the package registries the first time.
     #[arg(long, global = true)]
     peers: bool,
     /// Measure only these peers; can be repeated.
@@ -100,6 +103,15 @@ pub enum Scenario {
     Join(join::Options),
     /// One document with a very long history (own servers only).
     Growth(growth::Options),
+    /// One document with a very long history by two authors: content at a version, differences, blame, opening and bytes on
+    /// disk (own servers only).
+    History(versions::Options),
+    /// Search in many documents, alone and while the index follows edits (own servers only).
+    Search(search::Options),
+    /// Users who edit and read while others attack the render workers (own servers only).
+    Hostile(hostile::Options),
+    /// A document of 100 MB and one with a million edits: memory and time to write, open and edit them (own servers only).
+    Large(large::Options),
     /// Export of a long signed log, and its verification (own servers only).
     Audit(audit::Options),
     /// Upload and download of one large file (own servers only).
@@ -134,6 +146,10 @@ impl Scenario {
             Self::FederationIn(_) => "federation-in",
             Self::Join(_) => "join",
             Self::Growth(_) => "growth",
+            Self::History(_) => "history",
+            Self::Search(_) => "search",
+            Self::Hostile(_) => "hostile",
+            Self::Large(_) => "large",
             Self::Audit(_) => "audit",
             Self::Media(_) => "media",
             Self::Restart(_) => "restart",
@@ -155,6 +171,10 @@ impl Scenario {
             Self::FederationIn(federation_in::Options::small()),
             Self::Join(join::Options::small()),
             Self::Growth(growth::Options::small()),
+            Self::History(versions::Options::small()),
+            Self::Search(search::Options::small()),
+            Self::Hostile(hostile::Options::small()),
+            Self::Large(large::Options::small()),
             Self::Audit(audit::Options::small()),
             Self::Media(media::Options::small()),
             Self::Restart(restart::Options::small()),
@@ -291,6 +311,10 @@ pub async fn on_own(scenario: &Scenario) -> Result<Vec<Figure>> {
         }
         Scenario::Join(options) => join::measure(&join::prepare(options).await?).await,
         Scenario::Growth(options) => growth::measure(options).await,
+        Scenario::History(options) => versions::measure(options).await,
+        Scenario::Search(options) => search::measure(options).await,
+        Scenario::Hostile(options) => hostile::measure(options).await,
+        Scenario::Large(options) => large::measure(options).await,
         Scenario::Audit(options) => audit::measure(options).await,
         Scenario::Media(options) => media::measure(options).await,
         Scenario::Restart(options) => restart::measure(options).await,
@@ -348,11 +372,19 @@ async fn on_peers(scenario: &Scenario, kinds: &[Kind]) -> Result<Vec<Figure>> {
     if let Scenario::Events(_) | Scenario::Sync(_) | Scenario::FederationIn(_) | Scenario::Join(_) = scenario {
         return on_synapse(scenario).await;
     }
+    if let Scenario::EditRest(options) = scenario {
+        return Etherpad::start().await?.appending(options).await;
+    }
+    if let Scenario::History(options) = scenario {
+        return Etherpad::start().await?.history(options).await;
+    }
     ensure!(
         !matches!(
             scenario,
-            Scenario::EditRest(_)
-                | Scenario::Growth(_)
+            Scenario::Growth(_)
+                | Scenario::Hostile(_)
+                | Scenario::Large(_)
+                | Scenario::Search(_)
                 | Scenario::Audit(_)
                 | Scenario::Media(_)
                 | Scenario::Restart(_)

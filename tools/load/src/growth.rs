@@ -91,7 +91,7 @@ pub async fn measure(options: &Options) -> Result<Vec<Figure>> {
         figures.extend(opening(&target, &endpoint, options.openings, *mark).await?);
     }
     drop(typing);
-    let long = at_rest(&mut local, options).await?.saturating_sub(empty);
+    let long = at_rest(&mut local, options.settle).await?.saturating_sub(empty);
     let short = fresh(&author.text(), options).await?;
     figures.push(Figure::new("Weft", "on disk after all edits", as_f64(long) / 1e3, "KB"));
     figures.push(Figure::new(
@@ -125,12 +125,12 @@ async fn fresh(text: &str, options: &Options) -> Result<usize> {
     typing.send_update(&update).await?;
     typing.taken(0).await?;
     drop(typing);
-    Ok(at_rest(&mut local, options).await?.saturating_sub(empty))
+    Ok(at_rest(&mut local, options.settle).await?.saturating_sub(empty))
 }
 
 /// Bytes on disk after everything is sealed and the store was reopened, which turns its log into tables.
-async fn at_rest(local: &mut Local, options: &Options) -> Result<usize> {
-    tokio::time::sleep(Duration::from_secs(options.settle)).await;
+pub(crate) async fn at_rest(local: &mut Local, settle: u64) -> Result<usize> {
+    tokio::time::sleep(Duration::from_secs(settle)).await;
     let server = local.servers.first_mut().context("no server")?;
     server.terminate().await?;
     server.boot().await?;
@@ -139,7 +139,7 @@ async fn at_rest(local: &mut Local, options: &Options) -> Result<usize> {
 }
 
 /// Bytes of all files in a folder, recursively.
-fn on_disk(folder: &Path) -> Result<usize> {
+pub(crate) fn on_disk(folder: &Path) -> Result<usize> {
     let mut bytes = 0;
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -182,14 +182,14 @@ async fn opening(target: &Target, endpoint: &Endpoint, openings: usize, mark: us
 }
 
 /// An editor that counts its unacknowledged edits.
-struct Typing {
+pub(crate) struct Typing {
     sender: Sender,
     receiver: Receiver,
     waiting: usize,
 }
 
 impl Typing {
-    async fn open(endpoint: &Endpoint) -> Result<Self> {
+    pub(crate) async fn open(endpoint: &Endpoint) -> Result<Self> {
         let (sender, receiver, _) = socket::open(endpoint).await?;
         Ok(Self {
             sender,
@@ -198,14 +198,14 @@ impl Typing {
         })
     }
 
-    async fn send_update(&mut self, update: &[u8]) -> Result<()> {
+    pub(crate) async fn send_update(&mut self, update: &[u8]) -> Result<()> {
         self.sender.send_update(update).await?;
         self.waiting += 1;
         Ok(())
     }
 
     /// Waits until at most `left` edits are unacknowledged.
-    async fn taken(&mut self, left: usize) -> Result<()> {
+    pub(crate) async fn taken(&mut self, left: usize) -> Result<()> {
         while self.waiting > left {
             if let Received::Status(taken) = self.receiver.next_message().await? {
                 ensure!(taken, "an edit was rejected");

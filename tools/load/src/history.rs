@@ -15,8 +15,8 @@ use flate2::read::GzDecoder;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde::Deserialize;
 use yrs::{
-    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, TextRef, Transact as _,
-    block::ClientID,
+    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, TextRef, Transact as _, Update,
+    block::ClientID, updates::decoder::Decode as _,
 };
 
 /// One change: position, number of deleted characters, inserted text. Positions count characters.
@@ -111,6 +111,15 @@ impl Author {
             self.body.insert(&mut transaction, patch.0, &patch.2);
         }
         transaction.encode_update_v1()
+    }
+
+    /// Applies a change of another author.
+    ///
+    /// # Errors
+    /// When the update can't be applied.
+    pub fn take(&self, update: &[u8]) -> Result<()> {
+        let update = Update::decode_v1(update)?;
+        Ok(self.doc.transact_mut().apply_update(update)?)
     }
 
     /// The document as one update.

@@ -58,7 +58,7 @@ impl Connection {
     /// When the status is not a success.
     pub async fn put(&mut self, path: &str, body: &str) -> Result<&str> {
         let about = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-        self.ask("PUT", path, &about, body).await
+        self.ask("PUT", path, &about, body.as_bytes()).await
     }
 
     /// PATCH; returns the body of a successful response.
@@ -67,7 +67,17 @@ impl Connection {
     /// When the status is not a success.
     pub async fn patch(&mut self, path: &str, body: &str) -> Result<&str> {
         let about = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
-        self.ask("PATCH", path, &about, body).await
+        self.ask("PATCH", path, &about, body.as_bytes()).await
+    }
+
+    /// POST of JSON, or of bytes where the server does not look at the content type; returns the body of a successful
+    /// response.
+    ///
+    /// # Errors
+    /// When the status is not a success.
+    pub async fn post(&mut self, path: &str, body: &[u8]) -> Result<&str> {
+        let about = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len());
+        self.ask("POST", path, &about, body).await
     }
 
     /// GET; returns the body of a successful response.
@@ -75,14 +85,29 @@ impl Connection {
     /// # Errors
     /// When the status is not a success.
     pub async fn get(&mut self, path: &str) -> Result<&str> {
-        self.ask("GET", path, "", "").await
+        self.ask("GET", path, "", &[]).await
     }
 
-    async fn ask(&mut self, method: &str, path: &str, about: &str, body: &str) -> Result<&str> {
+    /// GET; returns the body of a successful response, which need not be text.
+    ///
+    /// # Errors
+    /// When the status is not a success.
+    pub async fn get_bytes(&mut self, path: &str) -> Result<&[u8]> {
+        let body = self.ask_bytes("GET", path, "", &[]).await?;
+        self.buffer.get(body).context("no body")
+    }
+
+    async fn ask(&mut self, method: &str, path: &str, about: &str, body: &[u8]) -> Result<&str> {
+        let body = self.ask_bytes(method, path, about, body).await?;
+        Ok(std::str::from_utf8(self.buffer.get(body).context("no body")?)?)
+    }
+
+    /// The place of the body in the buffer.
+    async fn ask_bytes(&mut self, method: &str, path: &str, about: &str, body: &[u8]) -> Result<Range<usize>> {
         let (host, token) = (&self.host, &self.token);
         let request =
-            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{about}\r\n{body}");
-        self.stream.write_all(request.as_bytes()).await?;
+            format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n{about}\r\n");
+        self.stream.write_all(&[request.as_bytes(), body].concat()).await?;
         self.buffer.clear();
         let head = self.head().await?;
         let body = match head.body {
@@ -92,9 +117,9 @@ impl Connection {
             }
             Framing::Chunks => self.chunks(head.end).await?,
         };
-        let body = std::str::from_utf8(self.buffer.get(body).context("no body")?)?;
-        let ok = head.text.split_whitespace().nth(1) == Some("200");
-        ensure!(ok, "{method} {path}: {}{body}", head.text);
+        let is_ok = matches!(head.text.split_whitespace().nth(1), Some("200" | "201"));
+        let said = || String::from_utf8_lossy(self.buffer.get(body.clone()).unwrap_or_default());
+        ensure!(is_ok, "{method} {path}: {}{}", head.text, said());
         Ok(body)
     }
 

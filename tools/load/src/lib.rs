@@ -9,12 +9,15 @@ pub mod audit;
 pub mod cli;
 pub mod edit;
 pub mod edit_rest;
+mod etherpad;
 pub mod events;
 pub mod federation_in;
 pub mod growth;
 pub mod history;
+pub mod hostile;
 pub mod http;
 pub mod join;
+pub mod large;
 pub mod local;
 pub mod machine;
 pub mod many_clients;
@@ -25,11 +28,13 @@ pub mod process;
 pub mod report;
 pub mod restart;
 pub mod results;
+pub mod search;
 pub mod seen;
 pub mod socket;
 pub mod sync;
 pub mod target;
 pub mod typing;
+pub mod versions;
 
 /// Prints a line of progress to standard error.
 pub(crate) fn progress(text: &str) {

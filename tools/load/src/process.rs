@@ -20,6 +20,30 @@ pub fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_secs(1) * (next()? + next()?) / TICKS)
 }
 
+/// Processor time of a process and of those that it started and that still run.
+///
+/// # Errors
+/// When there is no such process.
+pub fn cpu_of_all(pid: u32) -> Result<Duration> {
+    let mut used = cpu(pid)?;
+    for entry in fs::read_dir("/proc")? {
+        let Some(other) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // It may have ended meanwhile.
+        if parent(other) == Some(pid) {
+            used += cpu(other).unwrap_or_default();
+        }
+    }
+    Ok(used)
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    fields.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// Waits until these processes are idle: less than a twentieth of a processor each, for half a second.
 ///
 /// # Errors

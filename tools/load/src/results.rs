@@ -12,7 +12,7 @@ const BEGIN: &str = "<!-- figures: written by `make load` -->";
 const END: &str = "<!-- end of figures -->";
 
 /// The order of the table.
-const SCENARIOS: [&str; 10] = [
+const SCENARIOS: [&str; 17] = [
     "edit",
     "seen",
     "open",
@@ -22,6 +22,13 @@ const SCENARIOS: [&str; 10] = [
     "federation-in",
     "join",
     "growth",
+    "history",
+    "edit-rest",
+    "audit",
+    "media",
+    "search",
+    "hostile",
+    "large",
     "restart",
 ];
 
@@ -42,6 +49,27 @@ const GOALS: &[(&str, &str, Goal)] = &[
     ("join", "join answered", Goal::OfBestPeer(0.1)),
     ("join", "join until all members", Goal::OfBestPeer(0.1)),
     ("growth", "on disk, times a fresh one", Goal::AtMost(1.2)),
+    ("history", "content at the start, P", Goal::AtMost(20.0)),
+    ("history", "content at the middle, P", Goal::AtMost(20.0)),
+    ("history", "content at the end, P", Goal::AtMost(20.0)),
+    ("history", "difference at the start, P", Goal::AtMost(20.0)),
+    ("history", "difference at the middle, P", Goal::AtMost(20.0)),
+    ("history", "difference at the end, P", Goal::AtMost(20.0)),
+    ("history", "blame, P", Goal::AtMost(100.0)),
+    ("history", "opening, times a fresh one", Goal::AtMost(1.2)),
+    ("search", "query ", Goal::AtMost(20.0)),
+    ("search", "edits a second while", Goal::AtLeast(990.0)),
+    ("search", "last of these edits to found", Goal::AtMost(20.0)),
+    ("hostile", "edit, attacked, P99", Goal::AtMost(50.0)),
+    ("hostile", "content, attacked, P99", Goal::AtMost(50.0)),
+    ("hostile", "rendered text, attacked, P99", Goal::AtMost(50.0)),
+    ("large", "large text: memory", Goal::AtMost(1_000.0)),
+    ("large", "many edits: memory", Goal::AtMost(1_000.0)),
+    ("large", "large text: opened", Goal::AtMost(5.0)),
+    ("large", "many edits: opened", Goal::AtMost(1.0)),
+    ("edit-rest", "edits a second by PATCH", Goal::AtLeast(2_000.0)),
+    ("media", "media: memory", Goal::AtMost(32.0)),
+    ("audit", "audit: events a second", Goal::AtLeast(20_000.0)),
     ("restart", "restart to serving", Goal::AtMost(1_000.0)),
 ];
 

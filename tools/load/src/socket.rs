@@ -18,6 +18,7 @@ use tokio_tungstenite::{
     tungstenite::{Message, client::IntoClientRequest as _, protocol::WebSocketConfig},
 };
 use weft_crdt::{ClientId, Update};
+use weft_wire::limits::MAX_DOCUMENT_BYTES;
 use weft_wire::live::{
     awareness,
     hocuspocus::{Body, Frame as Named},
@@ -110,8 +111,11 @@ pub async fn open(endpoint: &Endpoint) -> Result<(Sender, Receiver, usize)> {
         .as_ref()
         .map(|trust| Connector::Rustls(Arc::clone(trust)));
     let request = endpoint.url.as_str().into_client_request()?;
-    // Small buffers: there may be thousands of sockets.
-    let config = WebSocketConfig::default().read_buffer_size(4096).write_buffer_size(0);
+    // Small buffers: there may be thousands of sockets. The library's limit of a message is 64 MiB.
+    let config = WebSocketConfig::default()
+        .read_buffer_size(4096)
+        .write_buffer_size(0)
+        .max_message_size(Some(2 * MAX_DOCUMENT_BYTES));
     let connecting = tokio_tungstenite::connect_async_tls_with_config(request, Some(config), true, connector);
     let (socket, _) = tokio::time::timeout(TIMEOUT, connecting)
         .await

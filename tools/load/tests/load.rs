@@ -93,6 +93,42 @@ scenario!(
     "the text is there"
 );
 scenario!(a_log_is_exported_and_good, "audit", "exported", "verified");
+scenario!(
+    edits_by_position_are_made,
+    "edit-rest",
+    "edits a second by PATCH",
+    "PATCH, P99"
+);
+scenario!(
+    earlier_versions_are_read,
+    "history",
+    "content at the middle, P50",
+    "difference at the end, P99",
+    "blame, P50",
+    "opening, times a fresh one",
+    "on disk, 10,000 edits"
+);
+scenario!(
+    documents_are_found,
+    "search",
+    "query in 20 documents, P99",
+    "query in 5 of 25 documents, P99",
+    "last of these edits to found"
+);
+scenario!(
+    users_go_on_during_an_attack,
+    "hostile",
+    "edit, attacked, P99",
+    "content, attacked, P99",
+    "rendered text, alone, P99"
+);
+scenario!(
+    large_documents_are_opened_again,
+    "large",
+    "large text: opened after a restart",
+    "many edits: edit after a restart, P99",
+    "large text: memory while it is opened"
+);
 scenario!(rooms_are_there_after_a_restart, "restart", "a good stop", "kill -9");
 
 #[tokio::test(flavor = "multi_thread")]
