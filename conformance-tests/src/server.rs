@@ -348,17 +348,25 @@ event_bytes_per_user_and_day = 1099511627776
         Ok(fs::read_dir(format!("/proc/{pid}/fd"))?.count())
     }
 
-    /// Runs a command of the program with the configuration of this server, which must not be running. Returns its
-    /// standard output.
+    /// A command of the program with the configuration of this server.
+    ///
+    /// # Errors
+    /// If the program does not exist.
+    pub fn command_line(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = Command::new(binary()?);
+        command
+            .args(arguments)
+            .arg("--config")
+            .arg(self.folder.join("weft.toml"));
+        Ok(command)
+    }
+
+    /// Runs a command of the program with the configuration of this server. Returns its standard output.
     ///
     /// # Errors
     /// If the command fails.
     pub fn command(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new(binary()?)
-            .args(arguments)
-            .arg("--config")
-            .arg(self.folder.join("weft.toml"))
-            .output()?;
+        let output = self.command_line(arguments)?.output()?;
         ensure!(
             output.status.success(),
             "weft {arguments:?}: {}",

@@ -9,6 +9,7 @@
 use std::io::Read as _;
 
 use anyhow::{Context as _, Result, ensure};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use weft_conformance_tests::{
@@ -212,6 +213,113 @@ async fn an_archive_has_the_content_the_versions_and_the_log() -> Result<()> {
     let manifest: Value = serde_json::from_str(&manifest.1)?;
     assert_eq!(manifest["skipped"][0]["file"], "audit.jsonl");
     Ok(())
+}
+
+/// An image of one pixel, in base64.
+const PNG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGNgYGgAAACEAIHJde6SAAAAAElFTkSuQmCC";
+
+/// The `mxc` URI of the first image of a rich text.
+async fn image_of(client: &Client, room: &str) -> Result<String> {
+    let json = text_of(client, room, "json").await?;
+    let start = json.find("mxc://").with_context(|| json.clone())?;
+    Ok(json[start..].split('"').next().unwrap_or_default().to_owned())
+}
+
+async fn bytes_of(client: &Client, uri: &str) -> Result<Vec<u8>> {
+    let file = uri.strip_prefix("mxc://").context("no mxc URI")?;
+    let answer = client.file("download", file, &[]).await?;
+    ensure!(answer.status() == StatusCode::OK, "{uri}: {}", answer.text().await?);
+    Ok(answer.bytes().await?.to_vec())
+}
+
+/// Images that are in a file become files of the user; in an archive they are files, and on another server files of its user.
+#[tokio::test]
+async fn images_go_with_a_document() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
+    let png = BASE64_STANDARD.decode(PNG)?;
+    let elsewhere = "https://127.0.0.1:1/x.png";
+    let html = format!(
+        "<p>a</p><img src=\"data:image/png;base64,{PNG}\" alt=\"dot\"><img src=\"data:image/svg+xml;base64,{PNG}\">\
+         <img src=\"{elsewhere}\">"
+    );
+    let (status, document) = imported(&alice, "format=html&title=Pictures", None, html.as_bytes()).await?;
+    let lost = document["lost"].as_array().with_context(|| document.to_string())?;
+    assert_eq!(
+        (status, lost.len(), &lost[0]["kind"]),
+        (StatusCode::CREATED, 1, &json!("image")),
+        "{document}"
+    );
+    let room = id_of(&document)?;
+    let here = image_of(&alice, &room).await?;
+    ensure!(here.starts_with(&format!("mxc://{}/", world.servers[0].name)), "{here}");
+    assert_eq!(bytes_of(&alice, &here).await?, png);
+    let sent = alice.upload("notes.txt", "text/plain", b"hello".to_vec()).await?;
+    let file = json!({"msgtype": "m.file", "body": "notes.txt", "url": format!("mxc://{sent}")});
+    alice.try_send(&room, "m.room.message", file).await?.ok()?;
+
+    let (status, archive) = exported(&alice, &room, "zip").await?;
+    assert_eq!(status, StatusCode::OK);
+    let found = files(&archive)?;
+    let content = |name: &str| {
+        found
+            .iter()
+            .find(|(found, _)| found == name)
+            .map(|(_, content)| content.as_str())
+    };
+    let manifest: Value = serde_json::from_str(content("manifest.json").context("no manifest")?)?;
+    let attachments = manifest["attachments"].as_array().context("no attachments")?;
+    assert_eq!(
+        (attachments.len(), &attachments[0]["uri"]),
+        (2, &json!(here)),
+        "{manifest}"
+    );
+    assert_eq!(content(attachments[1]["file"].as_str().unwrap()), Some("hello"));
+    let image = attachments[0]["file"].as_str().unwrap();
+    ensure!(
+        content("content.html")
+            .unwrap_or_default()
+            .contains(&format!("<img src=\"{image}\""))
+    );
+    ensure!(
+        content("content.md")
+            .unwrap_or_default()
+            .contains(&format!("(<{image}>)"))
+    );
+    ensure!(content("content.md").unwrap_or_default().contains(elsewhere));
+
+    let there = imported_elsewhere(&bob, &archive).await?;
+    ensure!(
+        there.starts_with(&format!("mxc://{}/", world.servers[1].name)),
+        "{there}"
+    );
+    assert_eq!(bytes_of(&bob, &there).await?, png);
+    // An office file has the image too, if pandoc is installed.
+    let (status, office) = exported(&alice, &room, "docx").await?;
+    if status == StatusCode::OK {
+        let (_, back) = imported(&bob, "format=docx", None, &office).await?;
+        let back = image_of(&bob, &id_of(&back)?).await?;
+        assert_eq!(bytes_of(&bob, &back).await?, png);
+    }
+    Ok(())
+}
+
+/// Imports an archive once, and broken ones not at all. Returns the address of the image.
+async fn imported_elsewhere(bob: &Client, archive: &[u8]) -> Result<String> {
+    let (status, copy) = imported(bob, "format=zip", Some("key"), archive).await?;
+    assert_eq!(status, StatusCode::CREATED, "{copy}");
+    let lost = copy["lost"].as_array().context("no list")?.iter();
+    let kinds: Vec<&str> = lost.filter_map(|lost| lost["kind"].as_str()).collect();
+    assert_eq!(kinds, ["attachment", "message", "history"], "{copy}");
+    assert_eq!(imported(bob, "format=zip", Some("key"), archive).await?.1, copy);
+    for broken in [b"no archive".as_slice(), &archive[..archive.len() / 2]] {
+        let (status, refused) = imported(bob, "format=zip", None, broken).await?;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{refused}");
+    }
+    let room = id_of(&copy)?;
+    let there = image_of(bob, &room).await?;
+    assert_eq!(text_of(bob, &room, "text").await?.matches('a').count(), 1);
+    Ok(there)
 }
 
 /// Without pandoc on this machine both directions are refused as such.

@@ -126,7 +126,7 @@ async fn export(
     let from = asked.from.map(EventId::parse).transpose();
     let from = from.map_err(|_| ApiError::invalid_param("from is an event id."))?;
     let document = open(&ports, &named, &session.user_id).await?;
-    let export = begin(&ports, &document, &session.user_id, from).await?;
+    let export = begin(&ports, &document, Some(&session.user_id), from).await?;
     let headers = [
         (header::CONTENT_TYPE, "application/jsonl"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -140,21 +140,27 @@ async fn export(
     Ok(answer)
 }
 
-/// Begins an export for a user who may make it.
+/// Begins an export for a user who may make it; without one, for the operator, who sees everything.
 ///
 /// # Errors
 /// When the user may not, has too many exports under way, or `from` is unknown.
 pub(super) async fn begin(
     ports: &DocumentPorts,
     document: &Open,
-    user: &UserId,
+    user: Option<&UserId>,
     from: Option<OwnedEventId>,
 ) -> ApiResult<Export> {
-    if !document.state.can_send_state(user, AUDIT_RIGHT) {
-        return Err(may_not("export the signed log"));
-    }
-    let share = ports.audit.under_way.try_take(&user.to_owned(), 1)?;
-    ports.access.note(user, &document.room, Read::Audit);
+    let share = match user {
+        Some(user) => {
+            if !document.state.can_send_state(user, AUDIT_RIGHT) {
+                return Err(may_not("export the signed log"));
+            }
+            let share = ports.audit.under_way.try_take(&user.to_owned(), 1)?;
+            ports.access.note(user, &document.room, Read::Audit);
+            Some(share)
+        }
+        None => None,
+    };
     // Edits that are not signed yet are no part of the log.
     let reader = ports.rooms.reader().clone();
     let log = reader.audit_log(&document.room, from.as_deref()).await?;
@@ -176,7 +182,7 @@ pub(super) async fn begin(
         kind: described(ports, user, &document.room).await?.kind,
         room: document.room.clone(),
         version,
-        user: user.to_owned(),
+        user: user.map(ToOwned::to_owned),
         keys: Arc::clone(&ports.audit.keys),
         log,
         first: Some(first),
@@ -198,7 +204,7 @@ pub(super) struct Export {
     kind: DocumentKind,
     room: OwnedRoomId,
     version: RoomVersion,
-    user: OwnedUserId,
+    user: Option<OwnedUserId>,
     keys: Arc<dyn KnownKeys>,
     log: AuditLog,
     first: Option<Vec<u8>>,
@@ -210,7 +216,7 @@ pub(super) struct Export {
     is_whole: bool,
     is_done: bool,
     ends_at: Instant,
-    _share: KeyedShare<OwnedUserId>,
+    _share: Option<KeyedShare<OwnedUserId>>,
 }
 
 impl Export {
@@ -268,6 +274,9 @@ impl Export {
     /// Events that are exported without their content: messages and updates that the caller may not see by the room's
     /// history visibility. An update may have text that was deleted since; without it, the text can't be judged.
     async fn hidden(&self, items: &[AuditItem]) -> io::Result<BTreeSet<OwnedEventId>> {
+        let Some(user) = &self.user else {
+            return Ok(BTreeSet::new());
+        };
         let messages = items.iter().filter_map(|item| match item {
             AuditItem::Event { pdu, accepted: true } if pdu.state_key().is_none() && pdu.kind() != WITNESS => {
                 Some(Arc::clone(pdu))
@@ -276,7 +285,7 @@ impl Export {
         });
         let messages: Vec<Arc<Pdu>> = messages.collect();
         let mut hidden: BTreeSet<OwnedEventId> = messages.iter().map(|pdu| pdu.event_id().to_owned()).collect();
-        let visible = self.reader.visible_to_user(&self.room, &self.user, messages).await;
+        let visible = self.reader.visible_to_user(&self.room, user, messages).await;
         for pdu in visible.map_err(io::Error::other)? {
             hidden.remove(pdu.event_id());
         }

@@ -49,6 +49,7 @@ async fn create(
     let new = NewDocument {
         title: request.title,
         kind: request.kind,
+        source: None,
     };
     let begun = begin(&ports, &session.user_id, new, key).await?;
     let (doc_id, created_at) = (begun.room, begun.created_at);

@@ -15,6 +15,7 @@ use weft_dag::StateView;
 use weft_http::errors::{ApiError, ApiResult};
 use weft_room_api::{ConnectionId, CreateRoom, Edit, EditOutcome, InitialState};
 use weft_wire::{
+    archive::ImportedContent,
     document::{DocumentKind, RequestContent},
     event_types,
 };
@@ -26,6 +27,8 @@ pub(super) struct NewDocument {
     /// May be empty.
     pub(super) title: String,
     pub(super) kind: DocumentKind,
+    /// The document that an operator imports.
+    pub(super) source: Option<ImportedContent>,
 }
 
 /// A document that is created, or was by an earlier request with the same key.
@@ -45,11 +48,16 @@ pub(super) fn request_of(headers: &HeaderMap, user: &UserId, parts: &[&[u8]]) ->
     let Some(key) = idempotency_key(headers)? else {
         return Ok(None);
     };
-    let body = digest(parts);
-    Ok(Some(RequestContent {
-        key: URL_SAFE_NO_PAD.encode(digest(&[user.as_bytes(), key.as_bytes()])),
+    let key = digest(&[user.as_bytes(), key.as_bytes()]);
+    Ok(Some(request_name(&key, &digest(parts))))
+}
+
+/// The name of a request in the state of the document that it creates.
+pub(super) fn request_name(key: &[u8; 32], body: &[u8; 32]) -> RequestContent {
+    RequestContent {
+        key: URL_SAFE_NO_PAD.encode(key),
         body: URL_SAFE_NO_PAD.encode(body),
-    }))
+    }
 }
 
 /// The SHA-256 of a list of byte strings; two different lists have different ones.
@@ -121,16 +129,18 @@ async fn created(
     request: Option<RequestContent>,
 ) -> ApiResult<OwnedRoomId> {
     let profile = ports.accounts.profile(user).await?;
-    let request = request.map(|RequestContent { key, body }| InitialState {
-        kind: event_types::REQUEST.to_owned(),
+    let entry = |kind: &str, content: Value| InitialState {
+        kind: kind.to_owned(),
         state_key: String::new(),
-        content: json!({"key": key, "body": body}),
-    });
+        content,
+    };
+    let request = request.map(|request| entry(event_types::REQUEST, json!(request)));
+    let source = new.source.map(|source| entry(event_types::IMPORTED, json!(source)));
     let create = CreateRoom {
         name: Some(new.title).filter(|title| !title.is_empty()),
         document: Some(new.kind),
         profile: profile.map(|profile| profile.for_member_event()).unwrap_or_default(),
-        initial_state: request.into_iter().collect(),
+        initial_state: request.into_iter().chain(source).collect(),
         ..CreateRoom::default()
     };
     Ok(ports.rooms.create(user, create).await?)

@@ -3,6 +3,8 @@
 //!
 //! A render worker writes the content anew, so that deleted text is not in the copy. Must not copy updates.
 
+use std::collections::BTreeMap;
+
 use axum::{
     Json,
     extract::State,
@@ -74,6 +76,7 @@ async fn duplicate(
         suggestion: text.update(),
         client: client.get(),
         only: None,
+        addresses: BTreeMap::new(),
     };
     let copy = match is_empty {
         true => None,
@@ -88,6 +91,7 @@ async fn duplicate(
     let new = NewDocument {
         title: request.title.unwrap_or(document.title),
         kind: document.kind,
+        source: None,
     };
     let begun = begin(&ports, user, new, key).await?;
     let version = match copy {

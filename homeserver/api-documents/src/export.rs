@@ -4,15 +4,18 @@
 //! Must not put anything into an archive that the caller could not read otherwise.
 
 mod archive;
+mod images;
+mod stream;
 
 use axum::{
+    body::Body,
     extract::{Query, State, rejection::QueryRejection},
     http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use ruma::UserId;
+use ruma::{OwnedUserId, UserId};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use weft_http::{
@@ -25,7 +28,7 @@ use weft_wire::{rest::Document, schema};
 
 use super::{
     DocumentPorts, Read,
-    caller::{Named, open},
+    caller::{Named, Open, open},
     point::{self, Point},
     show::described,
 };
@@ -91,11 +94,15 @@ struct Asked {
     at: Option<String>,
 }
 
-/// What is exported.
-struct Content<'a> {
-    ports: &'a DocumentPorts,
-    document: Document,
-    state: Bytes,
+/// What is exported, and for whom.
+pub(super) struct Content {
+    pub(super) ports: DocumentPorts,
+    pub(super) document: Document,
+    pub(super) state: Bytes,
+    /// The user whose files are read, and a member.
+    pub(super) user: OwnedUserId,
+    /// The operator exports: everything is in the archive, and nothing is limited.
+    pub(super) is_operator: bool,
 }
 
 /// Answers with the file.
@@ -108,7 +115,7 @@ async fn export(
     let Query(asked) = query.map_err(|error| ApiError::invalid_param(error.body_text()))?;
     let at = asked.at.as_deref().map(Point::parse).transpose()?;
     let user = &*session.user_id;
-    let _permit = ports.content_reads.permit(user).await?;
+    let (share, permit) = ports.content_reads.permit(user).await?;
     let opened = open(&ports, &named, user).await?;
     let room = opened.room.clone();
     let state = match &at {
@@ -116,29 +123,45 @@ async fn export(
         None => ports.rooms.current_text(&room).await?.update(),
     };
     let content = Content {
-        ports: &ports,
         document: described(&ports, user, &room).await?,
+        ports: ports.clone(),
         state,
+        user: user.to_owned(),
+        is_operator: false,
     };
-    let bytes = match asked.format {
-        Form::Yjs => content.state.clone(),
-        Form::Text => content.rendered(Format::Text).await?,
-        Form::Markdown => content.rendered(Format::Markdown).await?,
-        Form::Json => content.rendered(Format::Json).await?,
-        Form::Html => content.page().await?,
-        Form::Docx => content.docx().await?,
-        Form::Zip => archive::of(&content, &opened, user, at.is_none()).await?,
+    let document = content.document.clone();
+    let body: Body = match asked.format {
+        Form::Yjs => content.state.clone().into(),
+        Form::Text => content.rendered(Format::Text).await?.into(),
+        Form::Markdown => content.rendered(Format::Markdown).await?.into(),
+        Form::Json => content.rendered(Format::Json).await?.into(),
+        Form::Html => content.page().await?.into(),
+        Form::Docx => content.docx().await?.into(),
+        Form::Zip => archive::of(content, opened, at.is_none(), Some(share)).await?,
     };
+    drop(permit);
     let read = if asked.format == Form::Yjs {
         Read::Content
     } else {
         Read::Rendered
     };
     ports.access.note(user, &room, read);
-    Ok(answer(&content.document, asked.format, bytes))
+    Ok(answer(&document, asked.format, body))
 }
 
-impl Content<'_> {
+/// The archive of a document for the operator: everything that this server has of it.
+pub(super) async fn whole(ports: &DocumentPorts, opened: Open, user: &UserId) -> ApiResult<Body> {
+    let content = Content {
+        document: described(ports, user, &opened.room).await?,
+        ports: ports.clone(),
+        state: ports.rooms.current_text(&opened.room).await?.update(),
+        user: user.to_owned(),
+        is_operator: true,
+    };
+    archive::of(content, opened, true, None).await
+}
+
+impl Content {
     async fn rendered(&self, format: Format) -> ApiResult<Bytes> {
         let request = RenderRequest {
             kind: self.document.kind,
@@ -166,27 +189,13 @@ impl Content<'_> {
 
     async fn docx(&self) -> ApiResult<Bytes> {
         let page = self.page().await?;
-        let page = without_images(&String::from_utf8_lossy(&page));
+        let page = images::embedded(&self.ports.media, &self.user, &String::from_utf8_lossy(&page)).await?;
         let file = self.ports.office.convert(Direction::HtmlToDocx, page.into()).await?;
         Ok(file)
     }
 }
 
-/// The HTML of this server with the description instead of each image: a converter would fetch images. The values of its
-/// attributes have neither quotes nor angle brackets.
-fn without_images(html: &str) -> String {
-    let mut parts = html.split("<img");
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (tag, rest) = part.split_once('>').unwrap_or((part, ""));
-        let alt = tag.split_once(" alt=\"").and_then(|(_, value)| value.split('"').next());
-        out.push_str(alt.unwrap_or_default());
-        out.push_str(rest);
-    }
-    out
-}
-
-fn answer(document: &Document, form: Form, bytes: Bytes) -> Response {
+fn answer(document: &Document, form: Form, body: Body) -> Response {
     let (kind, end) = form.kind();
     let headers = [
         (header::CONTENT_TYPE, kind),
@@ -194,7 +203,7 @@ fn answer(document: &Document, form: Form, bytes: Bytes) -> Response {
         (header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'"),
         (header::CACHE_CONTROL, "private, no-store"),
     ];
-    let mut answer = (headers, bytes).into_response();
+    let mut answer = (headers, body).into_response();
     let title = if document.title.is_empty() {
         "document"
     } else {
@@ -206,34 +215,4 @@ fn answer(document: &Document, form: Form, bytes: Bytes) -> Response {
         answer.headers_mut().insert(header::CONTENT_DISPOSITION, name);
     }
     answer
-}
-
-/// Whether a user may export the signed log.
-fn may_audit(opened: &super::caller::Open, user: &UserId) -> bool {
-    opened.state.can_send_state(user, weft_wire::audit::AUDIT_RIGHT)
-}
-
-/// 500 for a part of an archive.
-fn broken(error: &dyn std::error::Error) -> ApiError {
-    ApiError::internal("an archive", error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_images;
-
-    #[test]
-    fn images_become_their_descriptions() {
-        for (html, expected) in [
-            ("<p>a</p>", "<p>a</p>"),
-            (
-                "<p>a<img src=\"https://x.example/\" alt=\"b &gt; c\" title=\"d\">e</p>",
-                "<p>ab &gt; ce</p>",
-            ),
-            ("<img src=\"x\"><img alt=\"y\">", "y"),
-            ("&lt;img src=x&gt;", "&lt;img src=x&gt;"),
-        ] {
-            assert_eq!(without_images(html), expected);
-        }
-    }
 }

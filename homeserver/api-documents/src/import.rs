@@ -1,7 +1,17 @@
 //! `POST /documents/import` and `POST /documents/{id}/import`: foreign text as the first content of a new document, or at the
 //! end of one. A render worker reads it, and the result is one edit of the caller.
 //!
-//! The client id of the edit follows from the request, so the same request imports once. Must not interpret the file.
+//! The client id of the edit follows from the request, so the same request imports once. Must not interpret the text of a file.
+
+mod archived;
+mod images;
+mod upload;
+
+pub(super) use archived::lost;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) use {archived::read_any, images::with_each_image_replaced_by_itself};
+
+use std::collections::BTreeMap;
 
 use axum::{
     Json,
@@ -83,6 +93,8 @@ enum Form {
     Docx,
     /// A whole document as a Yjs v1 update.
     Yjs,
+    /// The archive of a document, with its attachments.
+    Zip,
 }
 
 impl Form {
@@ -93,6 +105,7 @@ impl Form {
             Self::Html => "html",
             Self::Docx => "docx",
             Self::Yjs => "yjs",
+            Self::Zip => "zip",
         }
     }
 
@@ -101,7 +114,7 @@ impl Form {
         match self {
             Self::Text => Ok(DocumentKind::Text),
             Self::Markdown | Self::Html | Self::Docx => Ok(DocumentKind::RichText),
-            Self::Yjs => Err(ApiError::missing_param(
+            Self::Yjs | Self::Zip => Err(ApiError::missing_param(
                 "The parameter kind is needed for the format yjs.",
             )),
         }
@@ -114,9 +127,8 @@ struct Asked {
     /// The form of the file.
     format: Form,
     /// The title of a new document.
-    #[serde(default)]
     #[schemars(length(max = MAX_TITLE_BYTES))]
-    title: String,
+    title: Option<String>,
     /// The kind of a new document.
     kind: Option<DocumentKind>,
 }
@@ -137,13 +149,21 @@ async fn create(
     BinaryBody(file): BinaryBody<MAX_IMPORT_BYTES>,
 ) -> ApiResult<(StatusCode, Json<ImportedDocument>)> {
     let (asked, user) = (asked(query)?, &*session.user_id);
-    let kind = asked.kind.map_or_else(|| asked.format.kind(), Ok)?;
-    check_title(&asked.title)?;
+    let archive = match asked.format {
+        Form::Zip => Some(archived::read(file.clone()).await?),
+        _ => None,
+    };
+    let described = archive.as_ref().map(|archive| &archive.manifest.document);
+    let of_archive = || described.map(|document| document.kind);
+    let kind = asked.kind.or_else(of_archive).map_or_else(|| asked.format.kind(), Ok)?;
+    let title = asked.title.or_else(|| described.map(|document| document.title.clone()));
+    let title = title.unwrap_or_default();
+    check_title(&title)?;
     let parts = [
         b"import",
         asked.format.name().as_bytes(),
         kind.name().as_bytes(),
-        asked.title.as_bytes(),
+        title.as_bytes(),
         &file,
     ];
     let key = request_of(&headers, user, &parts)?;
@@ -159,9 +179,16 @@ async fn create(
         // A hostile file must not pause the rendering of any document.
         name: format!("import {user}"),
     };
-    let Imported { update, lost } = converted(&ports, asked.format, file, new).await?;
-    let title = asked.title;
-    let begun = begin(&ports, user, NewDocument { title, kind }, key).await?;
+    let (update, lost) = match archive {
+        Some(archive) => archived::converted(&ports, user, archive, new).await?,
+        None => converted(&ports, user, (asked.format, file), new).await?,
+    };
+    let new = NewDocument {
+        title,
+        kind,
+        source: None,
+    };
+    let begun = begin(&ports, user, new, key).await?;
     let version = if update == EMPTY_UPDATE {
         0
     } else {
@@ -171,7 +198,7 @@ async fn create(
         doc_id: begun.room.clone(),
         created_at: begun.created_at,
         version,
-        lost: listed(lost),
+        lost,
     };
     Ok((StatusCode::CREATED, Json(answer)))
 }
@@ -187,9 +214,9 @@ async fn append(
 ) -> ApiResult<Json<ImportedInto>> {
     let (Asked { format, .. }, user) = (asked(query)?, &*session.user_id);
     let key = idempotency_key(&headers)?.unwrap_or_default();
-    if format == Form::Yjs {
+    if matches!(format, Form::Yjs | Form::Zip) {
         return Err(ApiError::invalid_param(
-            "An update for an existing document is sent to .../updates.",
+            "An archive makes a new document, and an update for an existing one is sent to .../updates.",
         ));
     }
     let _permit = ports.content_reads.permit(user).await?;
@@ -217,12 +244,12 @@ async fn append(
         name: format!("import {user}"),
     };
     // A repetition is converted too: its answer has the same list of what is lost.
-    let Imported { update, lost } = converted(&ports, format, file, target).await?;
+    let (update, lost) = converted(&ports, user, (format, file), target).await?;
     let changed = !is_there && update != EMPTY_UPDATE && apply(&ports, &room, user, update).await?;
     Ok(Json(ImportedInto {
         version: ports.rooms.reader().document_version(&room).await?,
         changed,
-        lost: listed(lost),
+        lost,
     }))
 }
 
@@ -251,66 +278,75 @@ async fn client_in(
 }
 
 /// To what foreign content is added.
-struct Target {
-    kind: DocumentKind,
-    state: Bytes,
-    client: ClientId,
-    name: String,
+pub(super) struct Target {
+    pub(super) kind: DocumentKind,
+    pub(super) state: Bytes,
+    pub(super) client: ClientId,
+    /// For the limits and pauses of the render workers.
+    pub(super) name: String,
 }
 
-/// The edit that adds the file, and what it leaves out.
-async fn converted(ports: &DocumentPorts, form: Form, file: Bytes, target: Target) -> ApiResult<Imported> {
-    let Target {
-        kind,
-        state,
-        client,
-        name,
-    } = target;
+/// The edit that adds the file, and what it leaves out. Images that are in the file become files of the user.
+async fn converted(
+    ports: &DocumentPorts,
+    user: &UserId,
+    (form, file): (Form, Bytes),
+    target: Target,
+) -> ApiResult<(Bytes, Vec<Lost>)> {
     let (source, foreign) = match form {
-        Form::Yjs => {
-            let request = ApplyRequest {
-                kind,
-                state,
-                suggestion: file,
-                client: client.get(),
-                only: None,
-            };
-            let update = ports.renderer.apply(&name, request).await?.update;
-            return checked(Imported {
-                update,
-                lost: Vec::new(),
-            });
+        Form::Yjs | Form::Zip => return Ok((anew(ports, target, file, BTreeMap::new()).await?, Vec::new())),
+        Form::Docx => {
+            let html = ports.office.convert(Direction::DocxToHtml, file.clone()).await?;
+            (
+                Source::Html,
+                images::of_office_file(&ports.media, user, &html, file).await?,
+            )
         }
-        Form::Docx => (Source::Html, ports.office.convert(Direction::DocxToHtml, file).await?),
         Form::Text => (Source::Text, file),
-        Form::Markdown => (Source::Markdown, file),
-        Form::Html => (Source::Html, file),
+        Form::Markdown => (Source::Markdown, images::in_text(&ports.media, user, file).await?),
+        Form::Html => (Source::Html, images::in_text(&ports.media, user, file).await?),
     };
     let request = ImportRequest {
-        kind,
-        state,
+        kind: target.kind,
+        state: target.state,
         foreign,
         source,
-        client: client.get(),
+        client: target.client.get(),
     };
-    checked(ports.renderer.import(&name, request).await?)
+    let Imported { update, lost } = ports.renderer.import(&target.name, request).await?;
+    Ok((within_an_edit(update)?, lost.into_iter().map(listed).collect()))
 }
 
-fn checked(imported: Imported) -> ApiResult<Imported> {
-    if imported.update.len() > LIVE_BYTES {
+/// The content of a whole document, written anew with other addresses for its files.
+pub(super) async fn anew(
+    ports: &DocumentPorts,
+    target: Target,
+    content: Bytes,
+    addresses: BTreeMap<String, String>,
+) -> ApiResult<Bytes> {
+    let request = ApplyRequest {
+        kind: target.kind,
+        state: target.state,
+        suggestion: content,
+        client: target.client.get(),
+        addresses,
+    };
+    within_an_edit(ports.renderer.apply(&target.name, request).await?.update)
+}
+
+fn within_an_edit(update: Bytes) -> ApiResult<Bytes> {
+    if update.len() > LIVE_BYTES {
         return Err(ApiError::too_large(
             "The content of the file is too large for one edit.",
         ));
     }
-    Ok(imported)
+    Ok(update)
 }
 
-fn listed(lost: Vec<weft_render::LostContent>) -> Vec<Lost> {
-    let lost = lost.into_iter();
-    lost.map(|lost| Lost {
+fn listed(lost: weft_render::LostContent) -> Lost {
+    Lost {
         kind: lost.kind,
         count: lost.count,
         example: lost.example,
-    })
-    .collect()
+    }
 }

@@ -6,6 +6,7 @@
 mod access;
 mod access_requests;
 mod approvals;
+pub mod archive;
 mod attribution;
 mod audit;
 mod bin;
@@ -23,6 +24,9 @@ mod exchange;
 mod export;
 mod failures;
 mod folders;
+#[cfg(any(test, feature = "fuzzing"))]
+#[path = "../fuzz/checks.rs"]
+pub mod fuzz_checks;
 mod guests;
 mod history;
 mod import;
@@ -33,6 +37,7 @@ mod listing;
 mod lock;
 mod media;
 mod members;
+pub mod operator;
 mod ownership;
 mod pages;
 mod point;

@@ -65,13 +65,15 @@ async fn list(
     named: Named,
 ) -> ApiResult<Json<MemberList>> {
     let open = open(&ports, &named, &session.user_id).await?;
-    let mut members: Vec<Member> = open
-        .state
-        .of_type("m.room.member")
-        .filter_map(|pdu| member(&open.state, pdu))
-        .collect();
+    Ok(Json(all(&open.state)))
+}
+
+/// The members in a state; the highest role first.
+pub(super) fn all(state: &StateView) -> MemberList {
+    let members = state.of_type("m.room.member");
+    let mut members: Vec<Member> = members.filter_map(|pdu| member(state, pdu)).collect();
     members.sort_by(|a, b| (Reverse(a.role), &a.user_id).cmp(&(Reverse(b.role), &b.user_id)));
-    Ok(Json(MemberList { members }))
+    MemberList { members }
 }
 
 fn member(state: &StateView, pdu: &std::sync::Arc<Pdu>) -> Option<Member> {

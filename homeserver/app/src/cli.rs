@@ -32,6 +32,10 @@ pub(crate) enum Command {
     AccessLog(AccessLogArguments),
     /// Build the search index again. A running server begins within seconds, another one at its next start.
     SearchRebuild(ConfigFile),
+    /// Export all documents of the running server, one archive each. A later export into the same folder writes what changed.
+    Export(ExportArguments),
+    /// Import exported documents into the running server as documents of an account. What was imported before is left alone.
+    Import(ImportArguments),
     /// Manage the server's signing keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -171,6 +175,29 @@ pub(crate) struct AccessLogArguments {
     /// Only reads by this user: `@alice:example.org`.
     #[arg(long, value_name = "ID")]
     pub(crate) user: Option<String>,
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+}
+
+/// `weft export`
+#[derive(Debug, Args)]
+pub(crate) struct ExportArguments {
+    /// The folder for the archives. It is created if it does not exist.
+    #[arg(value_name = "FOLDER")]
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) config: ConfigFile,
+}
+
+/// `weft import`
+#[derive(Debug, Args)]
+pub(crate) struct ImportArguments {
+    /// An archive, or a folder of archives.
+    #[arg(value_name = "FILE|FOLDER")]
+    pub(crate) from: PathBuf,
+    /// The account whose documents they become: `alice` or `@alice:example.org`.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
     #[command(flatten)]
     pub(crate) config: ConfigFile,
 }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::access_log_command::AccessLogError;
+use crate::archive_command::ArchiveCommandError;
 use crate::config::LoadError;
 use crate::keys_command::KeysError;
 use crate::mcp_command::McpError;
@@ -38,6 +39,8 @@ pub(crate) enum Failure {
     AccessLog(#[from] AccessLogError),
     #[error(transparent)]
     Mcp(#[from] McpError),
+    #[error(transparent)]
+    Archive(#[from] ArchiveCommandError),
 }
 
 impl Failure {
@@ -47,7 +50,8 @@ impl Failure {
             Self::Config(_)
             | Self::User(UserError::Config(_))
             | Self::Keys(KeysError::Config(_))
-            | Self::AccessLog(AccessLogError::Config(_)) => CONFIG.into(),
+            | Self::AccessLog(AccessLogError::Config(_))
+            | Self::Archive(ArchiveCommandError::Config(_)) => CONFIG.into(),
             Self::Serve(error) | Self::User(UserError::Serve(error)) | Self::Keys(KeysError::Serve(error)) => {
                 Self::of_server(error)
             }

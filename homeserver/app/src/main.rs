@@ -6,6 +6,7 @@
 mod access_log;
 mod access_log_command;
 mod adapters;
+mod archive_command;
 mod cli;
 mod config;
 mod config_command;
@@ -14,6 +15,7 @@ mod fail_points;
 mod failure;
 mod keys_command;
 mod mcp_command;
+mod operator_client;
 mod search_command;
 mod serve;
 mod terminal;
@@ -61,6 +63,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::User(command) => Ok(user_command::run(&command)?),
         Command::AccessLog(arguments) => Ok(access_log_command::run(&arguments)?),
         Command::SearchRebuild(file) => search_command::rebuild(&file),
+        Command::Export(arguments) => Ok(archive_command::export(&arguments)?),
+        Command::Import(arguments) => Ok(archive_command::import(&arguments)?),
         Command::Keys(KeysCommand::Rotate(file)) => Ok(keys_command::rotate(&file)?),
     }
 }

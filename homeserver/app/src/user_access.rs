@@ -1,11 +1,9 @@
 //! Access of `weft user ...` to the accounts: over the socket of the running server or, if none runs, in the store. Must
 //! give the same results both ways.
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Client, Method};
 use ruma::OwnedUserId;
 use serde::Serialize;
@@ -18,7 +16,8 @@ use weft_telemetry::Metrics;
 use weft_wire::limits::OPERATOR_PAGE_ACCOUNTS;
 
 use crate::config::Config;
-use crate::serve::{install_crypto, storage};
+use crate::operator_client::{self, OperatorError, answer, encoded, url};
+use crate::serve::storage;
 use crate::user_command::UserError;
 
 /// Timeout of a request. A deactivation leaves the user's rooms and waits for other servers.
@@ -35,22 +34,12 @@ pub(crate) enum UserAccess {
 impl UserAccess {
     /// Connects to the running server, or opens the store if there is none.
     pub(crate) async fn open(config: &Config) -> Result<Self, UserError> {
-        let socket = storage::operator_socket_path(&config.data_dir);
-        match tokio::net::UnixStream::connect(&socket).await {
-            Ok(_) => {}
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-                return Self::open_store(config).await;
-            }
-            Err(source) => {
-                return Err(UserError::System {
-                    what: "cannot reach the running server",
-                    source,
-                });
-            }
+        match operator_client::builder(config).await? {
+            Some(client) => Ok(Self::Running(
+                client.timeout(TIMEOUT).build().map_err(OperatorError::from)?,
+            )),
+            None => Self::open_store(config).await,
         }
-        install_crypto();
-        let client = Client::builder().unix_socket(socket).no_proxy().timeout(TIMEOUT);
-        Ok(Self::Running(client.build()?))
     }
 
     async fn open_store(config: &Config) -> Result<Self, UserError> {
@@ -101,9 +90,9 @@ impl UserAccess {
     pub(crate) async fn list(&self, after: Option<OwnedUserId>) -> Result<Vec<ListedUser>, UserError> {
         match self {
             Self::Running(client) => {
-                let query = after.map(|after| format!("?after={}", encoded(&after)));
+                let query = after.map(|after| format!("?after={}", encoded(after.as_str())));
                 let path = format!("users{}", query.unwrap_or_default());
-                Ok(read::<Users>(client.get(url(&path)).send().await?).await?.users)
+                Ok(answer::<Users>(client.get(url(&path))).await?.users)
             }
             Self::Stopped(_, accounts) => {
                 let users = accounts.list(after.as_deref(), OPERATOR_PAGE_ACCOUNTS).await?;
@@ -122,7 +111,7 @@ impl UserAccess {
         match self {
             Self::Running(client) => {
                 let request = SetPassword { password, end_sessions };
-                let path = format!("users/{}/password", encoded(user));
+                let path = format!("users/{}/password", encoded(user.as_str()));
                 send_request::<Value>(client, Method::POST, &path, &request)
                     .await
                     .map(drop)
@@ -141,7 +130,7 @@ impl UserAccess {
     pub(crate) async fn deactivate(&self, user: &OwnedUserId, erase: bool) -> Result<bool, UserError> {
         match self {
             Self::Running(client) => {
-                let path = format!("users/{}/deactivate", encoded(user));
+                let path = format!("users/{}/deactivate", encoded(user.as_str()));
                 send_request::<Value>(client, Method::POST, &path, &Deactivate { erase }).await?;
                 Ok(true)
             }
@@ -173,33 +162,12 @@ pub(crate) fn user_id(config: &Config, name: &str) -> Result<OwnedUserId, UserEr
     })
 }
 
-fn url(path: &str) -> String {
-    format!("http://localhost/{path}")
-}
-
-/// Percent-encodes a user ID for a path segment or query.
-fn encoded(user: &OwnedUserId) -> String {
-    utf8_percent_encode(user.as_str(), NON_ALPHANUMERIC).to_string()
-}
-
 async fn send_request<T: DeserializeOwned>(
     client: &Client,
     method: Method,
     path: &str,
     body: &impl Serialize,
 ) -> Result<T, UserError> {
-    read(client.request(method, url(path)).json(body).send().await?).await
-}
-
-async fn read<T: DeserializeOwned>(answer: reqwest::Response) -> Result<T, UserError> {
-    if answer.status().is_success() {
-        return Ok(answer.json().await?);
-    }
-    let status = answer.status();
-    let body: Value = answer.json().await.unwrap_or_default();
-    let message = body.get("error").and_then(Value::as_str);
-    Err(UserError::Refused(message.map_or_else(
-        || format!("the running server responded with {status}"),
-        str::to_owned,
-    )))
+    let request = client.request(method, url(path)).json(body);
+    Ok(answer(request).await?)
 }

@@ -13,6 +13,7 @@ use crate::cli::{
     AddUserArguments, ConfigFile, DeactivateUserArguments, PasswordSource, UserCommand, UserPasswordArguments,
 };
 use crate::config::{self, Config, LoadError};
+use crate::operator_client::OperatorError;
 use crate::serve::ServeError;
 use crate::terminal;
 use crate::user_access::{UserAccess, user_id};
@@ -45,12 +46,11 @@ pub(crate) enum UserError {
     SetPassword(#[from] SetPasswordError),
     #[error(transparent)]
     Accounts(#[from] AccountsUnavailable),
-    /// The running server refused.
+    /// There is no such account.
     #[error("{0}")]
     Refused(String),
-    /// The request to the running server failed.
-    #[error("the request to the running server failed: {0}")]
-    Request(#[from] reqwest::Error),
+    #[error(transparent)]
+    Operator(#[from] OperatorError),
     /// A system call failed.
     #[error("{what}: {source}")]
     System { what: &'static str, source: std::io::Error },

@@ -55,7 +55,7 @@ type Parts = [Bytes; PARTS];
 pub(crate) fn perform(request: Frame<Task>) -> (Answer, Parts) {
     let Frame {
         header,
-        parts: [first, second, _],
+        parts: [first, second, third],
     } = request;
     let result = match header {
         Task::Render { kind, format } => render::render(kind, format, &first),
@@ -77,7 +77,9 @@ pub(crate) fn perform(request: Frame<Task>) -> (Answer, Parts) {
             &second,
         ),
         Task::Diff { kind } => diff::diff(kind, &first, &second),
-        Task::Apply { kind, client, only } => rewrite::apply(kind, client, only.as_ref(), &first, &second),
+        Task::Apply { kind, client, only } => {
+            rewrite::apply(kind, client, only.as_ref(), [&first, &second, &third])
+        }
         Task::Thumbnail { width, height, crop } => thumbnail::thumbnail(&first, (width, height), crop),
         Task::Import { kind, source, client } => import::import(kind, source, client, &first, &second),
         Task::Restore { kind, client } => rewrite::restore(kind, client, &first, &second),

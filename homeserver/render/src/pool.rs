@@ -384,8 +384,14 @@ impl Renderer for Pool {
             suggestion,
             client,
             only,
+            addresses,
         } = request;
-        let parts = [state, suggestion, Bytes::new()];
+        let addresses = match addresses.is_empty() {
+            true => Bytes::new(),
+            // A map of strings can always be written.
+            false => serde_json::to_vec(&addresses).unwrap_or_default().into(),
+        };
+        let parts = [state, suggestion, addresses];
         let reply = self.run(document, Task::Apply { kind, client, only }, parts).await?;
         let (Answer::Applied { applies }, [update, json, _]) = (reply.header, reply.parts) else {
             return Err(invalid());

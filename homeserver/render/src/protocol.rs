@@ -60,7 +60,7 @@ pub enum Task {
         /// The kind of the document.
         kind: DocumentKind,
     },
-    /// Part 0: the state; part 1: the suggestion.
+    /// Part 0: the state; part 1: the suggestion; part 2: empty, or other addresses for `mxc` URIs, a JSON object.
     Apply {
         /// The kind of the document.
         kind: DocumentKind,

@@ -1,6 +1,9 @@
 //! Requests to a renderer and their results. Data only: nothing here names an engine.
 
-use std::{collections::BTreeSet, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -207,6 +210,8 @@ pub struct ApplyRequest {
     pub client: u64,
     /// The changes of the difference that the edit makes; `None`: all of them.
     pub only: Option<BTreeSet<u32>>,
+    /// Other addresses for `mxc` URIs in what the edit writes; usually none.
+    pub addresses: BTreeMap<String, String>,
 }
 
 /// The effect of an applied update.

@@ -196,6 +196,19 @@ impl Reader {
         Ok(rows.into_iter().map(|((room,), _)| room).collect())
     }
 
+    /// The same after a room, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub async fn rooms_after(&self, after: Option<&RoomId>, most: usize) -> Result<Vec<OwnedRoomId>, Unavailable> {
+        let mut query = ROOMS.under(&());
+        if let Some(after) = after {
+            query = query.after(&(after,));
+        }
+        let rows = self.store.scan(query.limit(most)).await?;
+        Ok(rows.into_iter().map(|((room,), _)| room).collect())
+    }
+
     /// The rooms in this server's directory.
     ///
     /// # Errors

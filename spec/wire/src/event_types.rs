@@ -23,6 +23,9 @@ pub const BIN: &str = "dev.weft.bin";
 pub const TEMPLATE: &str = "dev.weft.template";
 /// State event, state key empty: the request that created the document. Content: [`crate::document::RequestContent`].
 pub const REQUEST: &str = "dev.weft.request";
+/// State event, state key empty: the document of another server that was imported as this one. Content:
+/// [`crate::archive::ImportedContent`].
+pub const IMPORTED: &str = "dev.weft.imported";
 /// State event, state key empty: no update is accepted until the lock is lifted. Content: [`crate::lock::LockContent`].
 pub const LOCK: &str = "dev.weft.lock";
 /// State event; the state key is the id of the [`LOCK`] that it lifts. The content is not read.

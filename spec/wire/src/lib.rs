@@ -5,6 +5,7 @@
 //! `spec/vectors`. This crate must not do I/O, read a clock or depend on storage.
 
 pub mod anchor;
+pub mod archive;
 pub mod audit;
 pub mod awareness;
 pub mod document;
@@ -16,6 +17,7 @@ pub mod fuzz_checks;
 pub mod limits;
 pub mod live;
 pub mod lock;
+pub mod mxc;
 pub mod presence;
 pub mod purpose;
 pub mod resolution;

@@ -199,8 +199,22 @@ pub const MAX_IMPORT_NODES: usize = 50_000;
 pub const MAX_IMPORT_LOSSES: usize = 50;
 /// Characters of an example of what was left out.
 pub const MAX_LOST_EXAMPLE_CHARS: usize = 80;
-/// Bytes of the signed log in an archive of a document, which is made in memory. A larger one is exported by itself.
-pub const MAX_ARCHIVE_LOG_BYTES: usize = 32 * 1024 * 1024;
+/// Images of an imported file that are uploaded; further ones are left out. Each is a file of the user.
+pub const MAX_IMPORT_IMAGES: usize = 500;
+/// Attachments in an archive that a user exports. A document has few; each may be requested from another server.
+pub const MAX_ARCHIVE_ATTACHMENTS: usize = 1_000;
+/// Bytes of the attachments in an archive that a user exports.
+pub const MAX_ARCHIVE_ATTACHMENT_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+/// Seconds for one attachment of an archive, which may have to come from another server.
+pub const ARCHIVE_ATTACHMENT_SECONDS: u64 = 30;
+/// Files in an archive that is imported: its attachments and a few others.
+pub const MAX_ARCHIVE_FILES: usize = 100_000;
+/// Bytes of the manifest of an archive that is imported: some hundred bytes for each attachment.
+pub const MAX_MANIFEST_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of an operator's request to import a document: the content in base64, and the addresses of its attachments.
+pub const MAX_OPERATOR_IMPORT_BYTES: usize = 128 * 1024 * 1024;
+/// Documents in one page of the operator's list.
+pub const OPERATOR_PAGE_DOCUMENTS: usize = 100;
 /// Bytes of a search query: a sentence.
 pub const MAX_SEARCH_QUERY_BYTES: usize = 500;
 /// Words of a search query; each is looked up. Of a language without spaces each pair of characters counts.

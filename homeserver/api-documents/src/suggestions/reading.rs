@@ -2,7 +2,7 @@
 //! may have written it.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -229,6 +229,7 @@ impl<'a> Reading<'a> {
             suggestion: proposal.bytes(),
             client,
             only,
+            addresses: BTreeMap::new(),
         };
         // A name of its own, so that a hostile suggestion pauses only itself.
         let name = format!("{}/{}", self.room, found.pdu.event_id());

@@ -182,16 +182,10 @@ impl Parts {
             media: &media,
         };
         let client = client_ports(config, store, &federation_services, &local, &shared);
-        let operator = operator_router(client.clone());
-        let areas = areas(
-            config,
-            &federation_services,
-            &local,
-            &rooms,
-            &renderer,
-            client,
-            services,
-        );
+        let event_streams = services.event_streams.clone();
+        let documents = document_ports(&federation_services, &local, &shared, &renderer, services);
+        let operator = operator_router(client.clone()).merge(documents::operator::operator_router(documents.clone()));
+        let areas = areas(config, &federation_services, &local, client, documents, event_streams);
         let FederationServices { sender, .. } = federation_services;
         Ok(Self {
             areas,
@@ -584,51 +578,48 @@ fn limiter(config: &Config) -> UserLimiter {
     }
 }
 
-fn areas(
-    config: &Config,
+fn document_ports(
     federation_services: &FederationServices,
     local: &LocalServices,
-    rooms: &Rooms,
+    shared: &Shared<'_>,
     renderer: &Pool,
-    client: ClientPorts,
     services: DocumentServices,
-) -> BTreeMap<Area, Router> {
-    let (accounts, limiter, media) = (client.accounts.clone(), client.limiter.clone(), client.media.clone());
-    let client = client::router(client);
+) -> DocumentPorts {
     let invitations = RoomInvitations {
-        rooms: rooms.clone(),
+        rooms: shared.rooms.clone(),
         handshake: Arc::clone(&federation_services.handshake),
     };
-    let of_sockets = limiter.clone();
-    let DocumentServices {
-        content_reads,
-        event_streams,
-        audit,
-        access,
-        search,
-        guests,
-        webhooks,
-    } = services;
-    let documents = documents::router(DocumentPorts {
-        media: media.clone(),
-        rooms: rooms.clone(),
-        accounts: accounts.clone(),
+    DocumentPorts {
+        media: shared.media.clone(),
+        rooms: shared.rooms.clone(),
+        accounts: shared.accounts.clone(),
         invitations: Arc::new(invitations),
-        limiter,
+        limiter: shared.limiter.clone(),
         membership: local.membership.clone(),
         renderer: Arc::new(renderer.clone()),
         office: Arc::new(Pandoc::new(own_program())),
         presence: local.presence.clone(),
         unread: local.unread.clone(),
-        content_reads,
-        audit,
-        access,
+        content_reads: services.content_reads,
+        audit: services.audit,
+        access: services.access,
         writers: Writers::new(rand::random),
-        search,
-        guests,
-        requests: Arc::new(remote_rooms(federation_services, rooms)),
-        webhooks,
-    });
+        search: services.search,
+        guests: services.guests,
+        requests: Arc::new(remote_rooms(federation_services, shared.rooms)),
+        webhooks: services.webhooks,
+    }
+}
+
+fn areas(
+    config: &Config,
+    federation_services: &FederationServices,
+    local: &LocalServices,
+    client: ClientPorts,
+    documents: DocumentPorts,
+    event_streams: EventStreams,
+) -> BTreeMap<Area, Router> {
+    let (rooms, accounts, media) = (client.rooms.clone(), client.accounts.clone(), client.media.clone());
     let live = live::router(LivePorts {
         rooms: rooms.clone(),
         accounts: accounts.clone(),
@@ -637,15 +628,25 @@ fn areas(
         membership_view: local.membership_view.clone(),
         sessions: ConnectionIds::new(Incarnation(rand::random::<NonZeroU64>().get())),
         text_reads: TextReads::default(),
-        limiter: of_sockets,
+        limiter: client.limiter.clone(),
         event_streams,
     });
-    let federation = server::router(server_ports(config, federation_services, local, rooms, accounts, media));
+    let federation = server::router(server_ports(
+        config,
+        federation_services,
+        local,
+        &rooms,
+        accounts,
+        media,
+    ));
     BTreeMap::from([
-        (Area::Client, client),
+        (Area::Client, client::router(client)),
         (
             Area::Documents,
-            documents.merge(live).merge(openapi::router()).merge(docs::router()),
+            documents::router(documents)
+                .merge(live)
+                .merge(openapi::router())
+                .merge(docs::router()),
         ),
         (Area::Federation, federation),
         (Area::Web, web::router()),

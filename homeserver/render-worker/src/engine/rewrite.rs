@@ -1,6 +1,8 @@
 //! Turns a document into another version of it by one new update: restores an earlier version, or accepts a suggestion. Only
 //! what differs is written. Must not change the other version.
 
+mod addresses;
+
 use std::collections::{BTreeSet, HashSet};
 
 use bytes::Bytes;
@@ -16,6 +18,7 @@ use yrs::{
     XmlTextPrelim,
 };
 
+use self::addresses::Addresses;
 use super::compare::{ChangeKey, Child, Presence, Versions, as_parent, children, grouped, text_hook};
 use super::edit::{self, blocks, values};
 use super::load::{Loaded, Root};
@@ -29,7 +32,8 @@ pub(crate) fn restore(
     target: &[u8],
 ) -> Result<(Answer, Parts), EngineError> {
     let versions = Versions::load(kind, target, state)?;
-    let update = rewritten(kind, client, state, &versions, (Presence::Older, None))?;
+    let none = Addresses::default();
+    let update = rewritten(kind, client, state, &versions, (Presence::Older, None, &none))?;
     let conflicts = Vec::new();
     Ok((
         Answer::Edited { conflicts },
@@ -37,14 +41,15 @@ pub(crate) fn restore(
     ))
 }
 
-/// The edit that has the effect of a suggestion, or some of its changes, and the whole effect.
+/// The edit that has the effect of a suggestion, or some of its changes, and the whole effect. The third part has other addresses for
+/// `mxc` URIs.
 pub(crate) fn apply(
     kind: DocumentKind,
     client: u64,
     only: Option<&BTreeSet<u32>>,
-    state: &[u8],
-    suggestion: &[u8],
+    [state, suggestion, addresses]: [&[u8]; 3],
 ) -> Result<(Answer, Parts), EngineError> {
+    let addresses = Addresses::read(addresses).map_err(refused)?;
     let suggested = {
         let copy = Loaded::read(kind, state)?;
         copy.apply(suggestion)?;
@@ -60,7 +65,8 @@ pub(crate) fn apply(
             .collect()
     });
     let applies = difference.runs.iter().any(|run| run.kind != RunKind::Equal);
-    let update = rewritten(kind, client, state, &versions, (Presence::Newer, only.as_ref()))?;
+    let wanted = (Presence::Newer, only.as_ref(), &addresses);
+    let update = rewritten(kind, client, state, &versions, wanted)?;
     let parts = [update.into(), diff::json(&difference), Bytes::new()];
     Ok((Answer::Applied { applies }, parts))
 }
@@ -71,7 +77,7 @@ fn rewritten(
     client: u64,
     state: &[u8],
     versions: &Versions,
-    (wanted, only): (Presence, Option<&HashSet<ChangeKey>>),
+    (wanted, only, addresses): (Presence, Option<&HashSet<ChangeKey>>, &Addresses),
 ) -> Result<Vec<u8>, EngineError> {
     edit::check_client(client)?;
     let written = Loaded::with_client(kind, state, client, false)?;
@@ -86,6 +92,7 @@ fn rewritten(
         target,
         wanted,
         only,
+        addresses,
     };
     let mut txn = written.doc.transact_mut();
     match (&written.root, &target.root) {
@@ -109,6 +116,7 @@ struct Rewrite<'a> {
     wanted: Presence,
     /// The changes to make; `None`: all.
     only: Option<&'a HashSet<ChangeKey>>,
+    addresses: &'a Addresses,
 }
 
 fn refused(error: PlaceError) -> EngineError {
@@ -131,7 +139,8 @@ impl Rewrite<'_> {
 
     /// Rewrites a text that is in both versions. Text between parts that stay is rewritten as far as it differs.
     fn text(&self, text: &TextRef, txn: &mut TransactionMut<'_>) -> Result<(), EngineError> {
-        let parts = grouped(self.versions.align(&text.hook())?);
+        let parts = self.versions.align(&text.hook())?;
+        let parts = grouped(self.addresses.of_parts(parts, self.wanted));
         let mut at = 0;
         let mut gap = Gap::default();
         for (group, part) in &parts {
@@ -243,7 +252,8 @@ impl Rewrite<'_> {
             element.remove_attribute(txn, key);
         }
         for (key, value) in then.iter().filter(|(key, value)| now.get(*key) != Some(*value)) {
-            element.insert_attribute(txn, key.as_str(), values::any(value).map_err(refused)?);
+            let value = self.addresses.of(value.clone());
+            element.insert_attribute(txn, key.as_str(), values::any(&value).map_err(refused)?);
         }
         Ok(())
     }
@@ -259,7 +269,9 @@ impl Rewrite<'_> {
     ) -> Result<(), EngineError> {
         match &child.node {
             XmlOut::Element(element) => {
-                let node = normal::element(element, &self.target.doc.transact())?;
+                let node = self
+                    .addresses
+                    .of(normal::element(element, &self.target.doc.transact())?);
                 blocks::insert_node(parent, txn, index, &node, levels).map_err(refused)?;
             }
             XmlOut::Text(_) => {
@@ -271,6 +283,7 @@ impl Rewrite<'_> {
                 let text = parent.insert(txn, index, XmlTextPrelim::new(""));
                 let text = edit::place::plain(&text);
                 for run in runs {
+                    let run = self.addresses.of(run);
                     let end = text.len(txn);
                     let attributes = run.get("attributes").unwrap_or(&Value::Null);
                     insert(&text, txn, end, run.get("insert").unwrap_or(&Value::Null), attributes)?;
@@ -342,7 +355,9 @@ impl Rewrite<'_> {
             }
             (None, _) => {}
         }
-        let value = normal::out(wanted.clone(), &self.target.doc.transact())?;
+        let value = self
+            .addresses
+            .of(normal::out(wanted.clone(), &self.target.doc.transact())?);
         match (wanted, value) {
             (Out::YText(_), Value::String(text)) => drop(written.insert(txn, key, TextPrelim::new(text))),
             (_, value) => drop(written.insert(txn, key, values::any(&value).map_err(refused)?)),

@@ -1,5 +1,6 @@
 //! Differences, restored versions and suggestions, by examples and over random histories.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -44,6 +45,7 @@ async fn apply(pool: &Pool, document: &Document, suggestion: &[u8]) -> Applied {
         suggestion: suggestion.to_vec().into(),
         client: EDITOR,
         only: None,
+        addresses: BTreeMap::new(),
     };
     pool.apply("!a/$suggestion", request).await.unwrap()
 }
@@ -219,6 +221,7 @@ async fn a_suggestion_whose_block_is_gone_no_longer_applies() {
         suggestion,
         client: EDITOR + 2,
         only: None,
+        addresses: BTreeMap::new(),
     };
     let applied = pool.apply("!a/$suggestion", request).await.unwrap();
     assert!(!applied.applies, "{applied:?}");
@@ -239,6 +242,7 @@ async fn a_suggestion_that_is_no_update_or_refers_to_unknown_blocks_is_an_error(
             suggestion: suggestion.into(),
             client: EDITOR,
             only: None,
+            addresses: BTreeMap::new(),
         };
         let error = pool.apply("!a/$suggestion", request).await.unwrap_err();
         assert!(

@@ -1,6 +1,7 @@
 //! All hostile inputs T90 to T113 through workers. Each is a document of its own; a document that is rendered in between
 //! shows that the pool goes on.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use weft_render::{
@@ -100,6 +101,7 @@ async fn t90_to_t111_hostile_updates_in_edits_suggestions_and_versions_get_an_an
                 suggestion: hostile.clone(),
                 client,
                 only: None,
+                addresses: BTreeMap::new(),
             };
             let result = pool.apply(&key("apply"), request).await;
             assert!(result.as_ref().err().is_none_or(is_defined), "{name}: {result:?}");
