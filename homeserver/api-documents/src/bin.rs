@@ -1,7 +1,7 @@
 //! The bin and templates: `DELETE /documents/{id}`, `POST /documents/{id}/undelete`, `PUT` and `DELETE
 //! /documents/{id}/template`. Both are marks in the state of the document, so all its servers show the same.
 //!
-//! Must not delete anything.
+//! Must not delete anything; `expired` does after a long time.
 
 use axum::{Json, extract::State, http::StatusCode};
 use ruma::{RoomId, UserId};

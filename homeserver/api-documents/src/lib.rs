@@ -21,6 +21,7 @@ mod difference;
 mod duplicate;
 mod edit;
 mod exchange;
+mod expired;
 mod export;
 mod failures;
 mod folders;
@@ -81,6 +82,7 @@ pub use audit::{AuditPorts, KnownKeys};
 pub use content::ContentReads;
 pub use edit::Writers;
 pub use guests::{Guests, GuestsStay};
+pub use expired::remove_expired;
 pub use search::SearchPorts;
 
 /// Invites users, of this server or of another one; another server has to sign the invitation of its user first.

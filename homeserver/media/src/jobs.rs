@@ -26,6 +26,12 @@ const WHOLE_CACHE: &str = "all";
 const TRIM_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// When it is first looked through after the first start.
 const FIRST_TRIM_MS: u64 = 10 * 60 * 1_000;
+/// The kind of the search for files that nothing names.
+const UNNAMED: &str = "media-unnamed";
+/// Its only key.
+const ALL_FILES: &str = "all";
+/// How often it is made.
+const UNNAMED_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Jobs of media that run at a time.
 const AT_ONCE: usize = 4;
 
@@ -51,14 +57,9 @@ impl Media {
     /// The store can't be read or written.
     pub async fn start_jobs(&self, random: fn() -> u64) -> Result<Scheduler, MediaError> {
         let inner = &*self.inner;
-        if !inner.store.contains(&JOBS, &(Lane::FIRST, TRIM, WHOLE_CACHE)).await? {
-            let mut batch = Batch::new();
-            batch.require(&JOBS, &(Lane::FIRST, TRIM, WHOLE_CACHE), None);
-            request_trim(&mut batch, self.now().saturating_add(FIRST_TRIM_MS));
-            match inner.store.commit(batch).await {
-                Ok(()) | Err(CommitError::Fence { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
+        self.repeat(TRIM, WHOLE_CACHE).await?;
+        if inner.settings.unnamed_days > 0 {
+            self.repeat(UNNAMED, ALL_FILES).await?;
         }
         let config = SchedulerConfig {
             store: inner.store.clone(),
@@ -68,9 +69,28 @@ impl Media {
             at_once: AT_ONCE,
             waker: inner.waker.clone(),
         };
-        let handlers: Vec<Arc<dyn JobHandler>> =
-            vec![Arc::new(RemoveFile(self.clone())), Arc::new(TrimCache(self.clone()))];
+        let handlers: Vec<Arc<dyn JobHandler>> = vec![
+            Arc::new(RemoveFile(self.clone())),
+            Arc::new(TrimCache(self.clone())),
+            Arc::new(RemoveUnnamed(self.clone())),
+        ];
         Ok(Scheduler::start(config, handlers))
+    }
+
+    /// Requests a repeated job, if it was never requested.
+    async fn repeat(&self, kind: &'static str, key: &str) -> Result<(), MediaError> {
+        let store = &self.inner.store;
+        if store.contains(&JOBS, &(Lane::FIRST, kind, key)).await? {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        batch.require(&JOBS, &(Lane::FIRST, kind, key), None);
+        let due = self.now().saturating_add(FIRST_TRIM_MS);
+        request(&mut batch, Lane::FIRST, (kind, key), due, "");
+        match store.commit(batch).await {
+            Ok(()) | Err(CommitError::Fence { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Removes a file and its thumbnails, unless a row counts it.
@@ -141,6 +161,33 @@ impl JobHandler for TrimCache {
 
     async fn run(&self, _job: &Job) -> Outcome {
         outcome(self.0.trim_cache().await, Outcome::Again { after: TRIM_EVERY })
+    }
+}
+
+struct RemoveUnnamed(Media);
+
+#[async_trait]
+impl JobHandler for RemoveUnnamed {
+    fn kind(&self) -> &'static str {
+        UNNAMED
+    }
+
+    fn limits(&self) -> KindLimits {
+        KindLimits {
+            at_once: 1,
+            first_pause: Duration::from_secs(10 * 60),
+            longest_pause: Duration::from_secs(24 * 60 * 60),
+            // It reads all events.
+            deadline: Duration::from_secs(12 * 60 * 60),
+        }
+    }
+
+    async fn run(&self, _job: &Job) -> Outcome {
+        match self.0.settings().unnamed_days {
+            // The operator has switched it off.
+            0 => Outcome::Done,
+            _ => outcome(self.0.remove_unnamed().await, Outcome::Again { after: UNNAMED_EVERY }),
+        }
     }
 }
 

@@ -189,7 +189,12 @@ impl Media {
             uploaded_at: now,
             read_at: now,
             owners: 0,
+            named: false,
+            hidden_at: None,
         });
+        if media.hidden_at.take().is_some() {
+            media.read_at = now;
+        }
         if media.owners == 0 {
             self.fits_server(&total, counted.size)?;
             total.bytes = total.bytes.saturating_add(counted.size);
@@ -249,11 +254,28 @@ impl Media {
     /// # Errors
     /// The user has no such file, or the store failed.
     pub async fn remove(&self, user: &UserId, content: &ContentId) -> Result<(), MediaError> {
+        self.remove_if(user, content, |_| true).await
+    }
+
+    /// The same if the file is hidden.
+    pub(crate) async fn remove_hidden(&self, user: &UserId, content: &ContentId) -> Result<(), MediaError> {
+        self.remove_if(user, content, |row| row.hidden_at.is_some()).await
+    }
+
+    async fn remove_if(
+        &self,
+        user: &UserId,
+        content: &ContentId,
+        wanted: impl Fn(&MediaRow) -> bool,
+    ) -> Result<(), MediaError> {
         let _counts = self.inner.counts.lock().await;
         let (id, store) = (content.as_str(), &self.inner.store);
         let owned = store.get(&MEDIA_OF_USER, &(user, id)).await?;
         let owned = owned.ok_or(MediaError::NotFound)?;
         let row = store.get(&MEDIA, &(id,)).await?;
+        if !row.as_ref().is_none_or(wanted) {
+            return Err(MediaError::NotFound);
+        }
         let before = store.get(&MEDIA_USAGE, &(user,)).await?;
         let total_before = store.get(&MEDIA_TOTAL, &()).await?;
         let mut usage = before.clone().unwrap_or_default();

@@ -16,11 +16,13 @@ mod jobs;
 mod kind;
 mod ledger;
 mod locks;
+mod names;
 mod ports;
 mod service;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod thumbnails;
+mod unnamed;
 
 pub use blobs::{Area, BlobError, BlobKey, BlobStream, Blobs, FolderBlobs, S3Blobs, S3Settings};
 pub use error::MediaError;

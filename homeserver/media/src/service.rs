@@ -39,6 +39,8 @@ pub struct MediaSettings {
     pub cache_bytes: u64,
     /// Days after which an unread file leaves the cache.
     pub cache_days: u64,
+    /// Days after which an uploaded file that nothing names is removed; 0: never.
+    pub unnamed_days: u64,
 }
 
 impl Default for MediaSettings {
@@ -50,6 +52,7 @@ impl Default for MediaSettings {
             allowed_types: Vec::new(),
             cache_bytes: limits::MEDIA_CACHE_BYTES,
             cache_days: limits::MEDIA_CACHE_DAYS,
+            unnamed_days: 0,
         }
     }
 }
@@ -270,7 +273,8 @@ impl Media {
             None => return Err(MediaError::NotFound),
         };
         let row = self.inner.store.get(&MEDIA, &(content.as_str(),)).await?;
-        let row = row.ok_or(MediaError::NotFound)?;
+        // A hidden file is about to be removed, because nothing names it.
+        let row = row.filter(|row| row.hidden_at.is_none()).ok_or(MediaError::NotFound)?;
         self.note_read(&content, &row).await;
         Ok(Found {
             key: content_key(&content),

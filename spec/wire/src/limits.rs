@@ -213,6 +213,8 @@ pub const MAX_ARCHIVE_FILES: usize = 100_000;
 pub const MAX_MANIFEST_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of an operator's request to import a document: the content in base64, and the addresses of its attachments.
 pub const MAX_OPERATOR_IMPORT_BYTES: usize = 128 * 1024 * 1024;
+/// Files whose names are looked for at a time; further ones wait a day. Each needs some hundred bytes.
+pub const MAX_UNNAMED_MEDIA: usize = 100_000;
 /// Documents in one page of the operator's list.
 pub const OPERATOR_PAGE_DOCUMENTS: usize = 100;
 /// Bytes of a search query: a sentence.

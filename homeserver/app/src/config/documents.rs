@@ -1,4 +1,4 @@
-//! `[documents]`: when edits become signed events. Must not be needed for durability: edits are on disk before.
+//! `[documents]`: when edits become signed events, and how long documents stay in the bin. Must not be needed for durability: edits are on disk before.
 
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ pub(crate) struct Documents {
     pub(crate) seal_idle: Duration,
     /// Edits become an event at the latest this time after the first of them.
     pub(crate) seal_max: Duration,
+    /// Days after which a document leaves the bin for good, if it has no other member; 0: never.
+    pub(crate) bin_days: u64,
 }
 
 impl Default for Documents {
@@ -21,6 +23,7 @@ impl Default for Documents {
         Self {
             seal_idle: Duration::from_secs(2),
             seal_max: Duration::from_secs(5),
+            bin_days: 30,
         }
     }
 }
@@ -33,6 +36,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> Documents {
     let documents = Documents {
         seal_idle: idle.as_ref().map_or(default.seal_idle, |found| found.value),
         seal_max: max.as_ref().map_or(default.seal_max, |found| found.value),
+        bin_days: fields.days("bin_days").unwrap_or(default.bin_days),
     };
     let origin = max.or(idle).map(|found| found.origin);
     if let Some(origin) = origin {

@@ -33,6 +33,9 @@ pub(super) fn read(mut fields: Fields<'_>) -> Media {
             }
         }
     }
+    if let Some(days) = fields.days("unnamed_days") {
+        settings.unnamed_days = days;
+    }
     if let Some(found) = fields.texts("allowed_types") {
         if let Some(wrong) = found.value.iter().find(|allowed| !is_type(allowed)) {
             let message = format!("{wrong:?} is neither a type in lower case like \"image/png\" nor \"image/*\"");

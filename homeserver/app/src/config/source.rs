@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -208,18 +209,26 @@ impl<'a> Fields<'a> {
 
     /// A number of at least 1.
     pub(super) fn count(&mut self, name: &str) -> Option<Found<usize>> {
-        let counted = |number: i64| usize::try_from(number).ok().filter(|count| *count > 0);
+        self.number(name, "a whole number above 0", 1..=usize::MAX)
+    }
+
+    /// A number of days, at most a hundred years, so that sums of times stay in range; 0 stands for never.
+    pub(super) fn days(&mut self, name: &str) -> Option<u64> {
+        let days = self.number(name, "a whole number of days from 0 to 36525", 0..=36_525)?;
+        u64::try_from(days.value).ok()
+    }
+
+    fn number(&mut self, name: &str, wanted: &'static str, range: RangeInclusive<usize>) -> Option<Found<usize>> {
+        let counted = |number: i64| usize::try_from(number).ok().filter(|count| range.contains(count));
         match self.variable(name) {
             Some((text, origin)) => match text.parse().ok().and_then(counted) {
                 Some(value) => Some(Found { value, origin }),
                 None => {
-                    self.wrong(name, &origin, format!("{text:?} is not a whole number above 0"));
+                    self.wrong(name, &origin, format!("{text:?} is not {wanted}"));
                     None
                 }
             },
-            None => self.typed(name, "a whole number above 0", |value| {
-                value.as_integer().and_then(counted)
-            }),
+            None => self.typed(name, wanted, |value| value.as_integer().and_then(counted)),
         }
     }
 

@@ -63,6 +63,8 @@ notaries = []
 seal_idle = "2s"
 # ...and at the latest this time after the first. (While a user of another server has the document open: within 50 ms.)
 seal_max = "5s"
+# Days after which a document in the bin is left and forgotten by its owner, if nobody else is in it or invited. 0: never.
+bin_days = 30
 
 [webhooks]
 # Webhooks deliver events of documents to URLs that users choose. Private addresses are refused. Exceptions, as networks, to
@@ -88,6 +90,9 @@ allowed_types = []
 # The cache of other servers' files: bytes, and days after which a file that nobody read is removed.
 cache_bytes = 10737418240
 cache_days = 30
+# Days after its upload and its last read after which a file of a user is removed if no document, message, profile or setting
+# names it, and none ever did. 0: never. A day before it is removed it can't be downloaded any more; uploading it again keeps it.
+unnamed_days = 0
 
 # Files are stored in the directory media of data_dir, or in a bucket of an S3 service. Moving from one to the other means
 # copying the files: their names are the same.

@@ -68,7 +68,7 @@ pub(super) struct Parts {
     areas: BTreeMap<Area, Router>,
     operator: Router,
     fanout: Fanout,
-    housekeeping: JoinHandle<()>,
+    housekeeping: [JoinHandle<()>; 2],
     indexer: JoinHandle<()>,
     webhooks: Webhooks,
     deliveries: JoinHandle<()>,
@@ -184,6 +184,7 @@ impl Parts {
         let client = client_ports(config, store, &federation_services, &local, &shared);
         let event_streams = services.event_streams.clone();
         let documents = document_ports(&federation_services, &local, &shared, &renderer, services);
+        let bin = housekeeping::empty_bin(documents.clone(), config.documents.bin_days);
         let operator = operator_router(client.clone()).merge(documents::operator::operator_router(documents.clone()));
         let areas = areas(config, &federation_services, &local, client, documents, event_streams);
         let FederationServices { sender, .. } = federation_services;
@@ -191,7 +192,7 @@ impl Parts {
             areas,
             operator,
             fanout: local.fanout,
-            housekeeping,
+            housekeeping: [housekeeping, bin],
             indexer,
             webhooks,
             deliveries,
@@ -260,7 +261,7 @@ impl Parts {
             );
         }
         self.sender.stop(LAST_DELIVERY).await;
-        self.housekeeping.abort();
+        self.housekeeping.iter().for_each(JoinHandle::abort);
         self.indexer.abort();
         self.store.close().await;
     }
@@ -375,7 +376,9 @@ fn rooms(
     bus: LocalBus,
     metrics: &Metrics,
 ) -> Rooms {
-    let config::Documents { seal_idle, seal_max } = config.documents;
+    let config::Documents {
+        seal_idle, seal_max, ..
+    } = config.documents;
     let room_config = RoomConfig {
         seal_idle,
         seal_max,

@@ -131,6 +131,46 @@ async fn the_bin_hides_a_document_until_its_owner_restores_it() {
 }
 
 #[tokio::test]
+async fn only_a_document_that_nobody_else_has_leaves_the_bin_with_time() {
+    let world = World::new().await;
+    let (alice, bob) = (world.person("alice").await, world.person("bob").await);
+    let [alone, shared, invited, kept] = ["Alone", "Shared", "Invited", "Kept"];
+    let mut documents = std::collections::BTreeMap::new();
+    for title in [alone, shared, invited, kept] {
+        documents.insert(title, world.create(&alice, title).await);
+    }
+    for title in [shared, invited] {
+        world.give(&alice, &documents[title], &bob.user, "editor").await;
+    }
+    world.join(&documents[shared], &bob).await;
+    let mut since = 0;
+    for title in [alone, shared, invited] {
+        let path = format!("/documents/{}", documents[title]);
+        since = world.request(&alice, "DELETE", &path, None).await.1["inBinSince"]
+            .as_u64()
+            .unwrap();
+    }
+    let remove = |before| weft_gateway::documents::remove_expired(&world.ports, before);
+    assert_eq!(remove(since - 60_000).await.unwrap(), 0);
+    assert_eq!(remove(since + 1).await.unwrap(), 1);
+    assert_eq!(remove(since + 1).await.unwrap(), 0);
+    let mut left = listed(&world, &alice, "bin=true").await;
+    left.sort();
+    assert_eq!(left, ["Invited", "Shared"]);
+    assert_eq!(listed(&world, &alice, "").await, ["Kept"]);
+    let path = format!("/documents/{}", documents[alone]);
+    assert_eq!(world.request(&alice, "GET", &path, None).await.0, 404);
+    assert_eq!(listed(&world, &bob, "bin=true").await, ["Shared"]);
+
+    // The other member leaves, and the invitation is withdrawn: then nobody else has them.
+    let path = format!("/documents/{}", documents[shared]);
+    assert_eq!(world.request(&bob, "DELETE", &path, None).await.0, 200);
+    let path = format!("/documents/{}/members/{}", documents[invited], bob.user);
+    assert_eq!(world.request(&alice, "DELETE", &path, None).await.0, 200);
+    assert_eq!(remove(since + 1).await.unwrap(), 2);
+}
+
+#[tokio::test]
 async fn templates_are_marked_by_managers_and_listed_apart() {
     let world = World::new().await;
     let (alice, bob) = (world.person("alice").await, world.person("bob").await);

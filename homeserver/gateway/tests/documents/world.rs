@@ -84,6 +84,7 @@ pub struct World {
     pub rooms: Rooms,
     /// They deliver when they are run.
     pub webhooks: Webhooks,
+    pub ports: DocumentPorts,
     accounts: Accounts,
     api: Router,
 }
@@ -114,7 +115,7 @@ impl World {
         let media = weft_media::testing::media(&server.name, server.store.clone(), Arc::new(SystemClock)).unwrap();
         let webhooks =
             weft_webhooks::testing::webhooks(server.store.clone(), rooms.reader().clone(), accounts.clone()).unwrap();
-        let api = router(DocumentPorts {
+        let ports = DocumentPorts {
             webhooks: webhooks.clone(),
             media,
             rooms: rooms.clone(),
@@ -133,13 +134,14 @@ impl World {
             access: Arc::new(NoAccessLog),
             guests: Guests::new((rooms.clone(), accounts.clone(), server.fanout.clone()), true, || {}),
             requests: Arc::new(NoOtherServers),
-        });
+        };
         Self {
             server,
             rooms,
             webhooks,
             accounts,
-            api,
+            api: router(ports.clone()),
+            ports,
         }
     }
 

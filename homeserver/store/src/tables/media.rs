@@ -37,6 +37,12 @@ pub struct MediaRow {
     pub read_at: u64,
     /// The number of users who own it.
     pub owners: u64,
+    /// Something was found that names it; events never disappear.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub named: bool,
+    /// Since when it is hidden, in milliseconds since 1970: nothing named it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden_at: Option<u64>,
 }
 
 /// A file as one of its owners uploaded it.
