@@ -281,6 +281,16 @@ const commands = {
     client.http.authedRequest(Method.Get, `/rooms/${encodeURIComponent(room)}/context/${encodeURIComponent(event)}`, { limit: '4' }),
   event: ({ room, event }) => client.fetchRoomEvent(room, event),
   relations: async ({ room, event, rel, type }) => client.fetchRelations(room, event, rel, type, { limit: 10 }),
+  // The two calls of the client for a search of messages: its events with their context, and the plain response.
+  search_messages: async ({ term, rooms }) => {
+    const found = await client.searchRoomEvents({ term, filter: { rooms } })
+    const messages = found.results.map((result) => {
+      const timeline = result.context.getTimeline().map((event) => event.getId())
+      return { body: result.context.getEvent().getContent().body, place: timeline.indexOf(result.context.getEvent().getId()), around: timeline.length }
+    })
+    return { count: found.count, highlights: found.highlights, messages, more: Boolean(found.next_batch) }
+  },
+  search_text: ({ query }) => client.searchMessageText({ query }),
   search_users: ({ term }) => client.searchUserDirectory({ term, limit: 10 }),
   set_presence: ({ status }) => client.setPresence({ presence: 'online', status_msg: status }),
   logout: () => client.logout(true),

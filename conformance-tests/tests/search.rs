@@ -179,3 +179,141 @@ async fn the_index_continues_after_a_crash_and_is_built_again_on_request() -> Re
     }
     Ok(())
 }
+
+/// `POST /_matrix/client/v3/search` for one page.
+async fn matrix_search(client: &Client, criteria: Value, next_batch: Option<&str>) -> Result<Value> {
+    let query = next_batch
+        .map(|token| format!("?next_batch={token}"))
+        .unwrap_or_default();
+    let body = json!({"search_categories": {"room_events": criteria}});
+    let answer = client.post(&format!("/_matrix/client/v3/search{query}"), body).await?;
+    Ok(answer["search_categories"]["room_events"].clone())
+}
+
+/// The texts of the results of a page.
+fn bodies(page: &Value) -> Vec<&str> {
+    let results = page["results"].as_array().unwrap().iter();
+    results
+        .filter_map(|result| result["result"]["content"]["body"].as_str())
+        .collect()
+}
+
+#[tokio::test]
+async fn a_matrix_client_searches_messages_with_pages_filters_and_groups() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let other = alice.create_document("Other").await?;
+    for number in 1..=5 {
+        alice.say(&room, &format!("agenda item {number}")).await?;
+    }
+    let of_bob = bob.say(&room, "agenda agenda").await?;
+    alice.say(&other, "a secret agenda").await?;
+    let all = || async {
+        let page = matrix_search(&alice, recent(50), None).await?;
+        Ok((page["count"] == 7).then_some(page))
+    };
+    let all = alice.until("all messages", all).await?;
+    let newest = [
+        "a secret agenda",
+        "agenda agenda",
+        "agenda item 5",
+        "agenda item 4",
+        "agenda item 3",
+        "agenda item 2",
+        "agenda item 1",
+    ];
+    assert_eq!(
+        (bodies(&all), &all["highlights"]),
+        (newest.to_vec(), &json!(["agenda"]))
+    );
+    assert_eq!(all.get("next_batch"), None);
+
+    in_pages(&alice, &newest).await?;
+    with_filters(&alice, &bob, &room, &of_bob).await?;
+    only_what_is_visible(&alice, &bob, &room, &of_bob).await
+}
+
+fn recent(limit: u64) -> Value {
+    json!({"search_term": "Agenda", "order_by": "recent", "filter": {"limit": limit}})
+}
+
+async fn in_pages(alice: &Client, newest: &[&str]) -> Result<()> {
+    let (mut found, mut token) = (Vec::new(), None);
+    loop {
+        let page = matrix_search(alice, recent(3), token.as_deref()).await?;
+        found.extend(bodies(&page).into_iter().map(str::to_owned));
+        token = page["next_batch"].as_str().map(str::to_owned);
+        if token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(found, newest);
+    Ok(())
+}
+
+/// Filters, groups, context and state.
+async fn with_filters(alice: &Client, bob: &Client, room: &str, of_bob: &str) -> Result<()> {
+    let criteria = json!({
+        "search_term": "agenda", "include_state": true, "filter": {"rooms": [room], "senders": [bob.user]},
+        "event_context": {"before_limit": 2, "after_limit": 0, "include_profile": true},
+        "groupings": {"group_by": [{"key": "room_id"}, {"key": "sender"}]},
+    });
+    let page = matrix_search(alice, criteria, None).await?;
+    assert_eq!(bodies(&page), ["agenda agenda"]);
+    let context = &page["results"][0]["context"];
+    let before = context["events_before"].as_array().unwrap();
+    assert_eq!(
+        (before.len(), &before[0]["content"]["body"]),
+        (2, &json!("agenda item 5"))
+    );
+    assert_eq!(context["events_after"], json!([]));
+    ensure!(
+        context["profile_info"][&alice.user]["displayname"].is_string(),
+        "{context}"
+    );
+    for (key, value) in [("room_id", room), ("sender", &bob.user)] {
+        assert_eq!(page["groups"][key][value], json!({"order": 1, "results": [of_bob]}));
+    }
+    let state = page["state"][room].as_array().context("no state")?;
+    ensure!(state.iter().any(|event| event["type"] == "m.room.name"));
+
+    Ok(())
+}
+
+/// Rights at the moment of the search, redactions, ignored users, and searches that are refused.
+async fn only_what_is_visible(alice: &Client, bob: &Client, room: &str, of_bob: &str) -> Result<()> {
+    let found = matrix_search(bob, recent(50), None).await?;
+    ensure!(!bodies(&found).contains(&"a secret agenda"), "{found}");
+    let path = format!(
+        "/_matrix/client/v3/rooms/{}/redact/{}/1",
+        segment(room),
+        segment(of_bob)
+    );
+    bob.put(&path, json!({})).await?;
+    let path = format!(
+        "/_matrix/client/v3/user/{}/account_data/m.ignored_user_list",
+        segment(&bob.user)
+    );
+    bob.put(&path, json!({"ignored_users": {&alice.user: {}}})).await?;
+    assert_eq!(bodies(&matrix_search(bob, recent(50), None).await?), [""; 0]);
+    for criteria in [
+        json!({"search_term": ""}),
+        json!({"search_term": "agenda", "keys": ["content.topic"]}),
+    ] {
+        assert_eq!(bodies(&matrix_search(alice, criteria, None).await?), [""; 0]);
+    }
+    let wrong = json!({"search_categories": {"room_events": {"search_term": "a"}}});
+    let wrong = alice
+        .request(Method::POST, "/_matrix/client/v3/search?next_batch=x", Some(wrong))
+        .await?;
+    assert_eq!(
+        (wrong.status, wrong.errcode()),
+        (StatusCode::BAD_REQUEST, "M_INVALID_PARAM")
+    );
+    let long = json!({"search_categories": {"room_events": {"search_term": "a".repeat(501)}}});
+    let long = alice
+        .request(Method::POST, "/_matrix/client/v3/search", Some(long))
+        .await?;
+    assert_eq!(long.status, StatusCode::BAD_REQUEST);
+    Ok(())
+}

@@ -201,6 +201,7 @@ const EDGES: &[(&str, &str, &[&str])] = &[
             "weft-room-read",
             "weft-room-api",
             "weft-room",
+            "weft-search",
         ],
     ),
     (

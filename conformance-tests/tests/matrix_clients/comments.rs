@@ -229,6 +229,38 @@ async fn notify(commented: &Commented<'_>) -> Result<()> {
     commented.until_unread(None, 0, 0).await
 }
 
+/// Gustav's client finds the chat and the comment by their words, with the events around them; nothing that is not there.
+async fn find(commented: &Commented<'_>) -> Result<()> {
+    let guest = &commented.pair.guest;
+    let owner = &commented.pair.owners[1];
+    for (term, body) in [("lunch", CHAT), ("QUICK", QUESTION)] {
+        let asked = json!({"term": term, "rooms": [commented.room]});
+        let found = || async {
+            let found = guest.ask("search_messages", asked.clone()).await?;
+            Ok((found["count"] == 1).then_some(found))
+        };
+        let found = owner.until("the message that was searched", found).await?;
+        let message = &found["messages"][0];
+        assert_eq!(
+            (&message["body"], &found["more"]),
+            (&json!(body), &json!(false)),
+            "{found}"
+        );
+        assert_eq!(
+            (&message["place"], &message["around"]),
+            (&json!(1), &json!(3)),
+            "{found}"
+        );
+        assert_eq!(found["highlights"], json!([term.to_lowercase()]));
+    }
+    let found = guest.ask("search_text", json!({"query": "lunch"})).await?;
+    let first = &found["search_categories"]["room_events"]["results"][0];
+    assert_eq!(first["result"]["content"]["body"], json!(CHAT), "{found}");
+    let none = json!({"term": "elephant", "rooms": [commented.room]});
+    assert_eq!(guest.ask("search_messages", none).await?["messages"], json!([]));
+    Ok(())
+}
+
 /// Gustav corrects one answer and redacts another one.
 async fn correct(commented: &Commented<'_>, reply: &str) -> Result<()> {
     let (host, guest) = (&commented.pair.host, &commented.pair.guest);
@@ -343,6 +375,7 @@ async fn a_comment_is_a_message_with_a_thread_in_js_sdk_and_nio() -> Result<()> 
     let commented = Commented::new(&pair).await?;
     let reply = answer_and_react(&commented).await?;
     notify(&commented).await?;
+    find(&commented).await?;
     correct(&commented, &reply).await?;
     resolve(&commented).await?;
     miss(&commented).await?;

@@ -12,12 +12,11 @@ use weft_conformance_tests::{
 use crate::pair::Pair;
 
 /// Method and path; `ROOM` and `USER` are replaced. Each is answered with 404 and `M_UNRECOGNIZED`.
-const NOT_SERVED: [(&str, &str); 15] = [
+const NOT_SERVED: [(&str, &str); 14] = [
     ("GET", "/_matrix/client/v1/media/preview_url?url=https://example.org"),
     ("POST", "/_matrix/client/v3/rooms/ROOM/upgrade"),
     ("GET", "/_matrix/client/v1/rooms/ROOM/hierarchy"),
     ("POST", "/_matrix/client/v3/rooms/ROOM/report"),
-    ("POST", "/_matrix/client/v3/search"),
     ("POST", "/_matrix/client/v3/pushers/set"),
     (
         "PUT",

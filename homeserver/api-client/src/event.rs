@@ -127,16 +127,17 @@ async fn context(
     })))
 }
 
-struct Around<'a> {
-    reader: &'a Reader,
-    room: &'a RoomId,
-    user: &'a UserId,
-    filter: &'a RoomEventFilter,
-    ignored: &'a Ignored,
+/// The events around one.
+pub(super) struct Around<'a> {
+    pub(super) reader: &'a Reader,
+    pub(super) room: &'a RoomId,
+    pub(super) user: &'a UserId,
+    pub(super) filter: &'a RoomEventFilter,
+    pub(super) ignored: &'a Ignored,
 }
 
 impl Around<'_> {
-    async fn side(&self, order: i64, direction: Direction, limit: usize) -> ApiResult<Vec<TimelineEvent>> {
+    pub(super) async fn side(&self, order: i64, direction: Direction, limit: usize) -> ApiResult<Vec<TimelineEvent>> {
         if limit == 0 {
             return Ok(Vec::new());
         }

@@ -40,6 +40,7 @@ mod receipts;
 mod register;
 mod relations;
 mod remote;
+mod search;
 mod send;
 mod session;
 mod settings;
@@ -66,6 +67,7 @@ use weft_media::Media;
 use weft_room::Rooms;
 use weft_room_api::Clock;
 use weft_room_read::Reader;
+use weft_search::Searches;
 use weft_store::LanePositions;
 
 pub use remote::Remote;
@@ -98,6 +100,8 @@ pub struct ClientPorts {
     pub clock: Arc<dyn Clock>,
     /// Locks for membership changes in progress.
     pub membership: MembershipLocks,
+    /// The search index.
+    pub search: Searches,
     /// The operator's configuration.
     pub settings: ClientSettings,
 }
@@ -123,6 +127,7 @@ struct Ports {
     open_rooms: Arc<user_directory::OpenRooms>,
     waiting: sync::Waiting,
     membership: MembershipLocks,
+    searches: Searches,
     shared_secret: Arc<admin_register::SharedSecretPort>,
 }
 
@@ -134,6 +139,7 @@ fn state(ports: ClientPorts) -> Ports {
         open_rooms: Arc::default(),
         waiting: sync::Waiting::default(),
         membership: ports.membership,
+        searches: ports.search,
         shared_secret: Arc::new(admin_register::SharedSecretPort::new(
             ports.settings.shared_secret.clone(),
         )),
@@ -198,6 +204,7 @@ fn rooms() -> Router<Ports> {
         .merge(event::routes())
         .merge(relations::routes())
         .merge(threads::routes())
+        .merge(search::routes())
         .merge(aliases::routes())
         .merge(directory::routes())
         .merge(typing::routes())

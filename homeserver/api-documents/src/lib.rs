@@ -74,6 +74,7 @@ use weft_http::{
 use weft_media::Media;
 use weft_render::{Office, Renderer};
 use weft_room::Rooms;
+use weft_search::Searches;
 use weft_webhooks::Webhooks;
 
 pub use access::{AccessLog, NoAccessLog, Read};
@@ -83,7 +84,6 @@ pub use content::ContentReads;
 pub use edit::Writers;
 pub use guests::{Guests, GuestsStay};
 pub use expired::remove_expired;
-pub use search::SearchPorts;
 
 /// Invites users, of this server or of another one; another server has to sign the invitation of its user first.
 #[async_trait]
@@ -128,7 +128,7 @@ pub struct DocumentPorts {
     /// Client ids of edits that requests make.
     pub writers: Writers,
     /// The search index.
-    pub search: SearchPorts,
+    pub search: Searches,
     /// Webhooks of documents and of users.
     pub webhooks: Webhooks,
     /// Where reads are recorded.

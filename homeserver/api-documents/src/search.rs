@@ -3,7 +3,7 @@
 //! The index does not know who may read what: a query names the caller's documents, and each message that is found is read from
 //! the store and shown only if it is visible and not redacted. Must not show a passage of anything else.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::collections::BTreeSet;
 
 use axum::{
     Json,
@@ -12,19 +12,15 @@ use axum::{
 use ruma::{OwnedRoomId, UserId};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_json::Value;
-use tokio::{sync::Semaphore, time::timeout};
 use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes},
 };
 use weft_room_read::Reader;
-use weft_search::{Hit, Part, Phrase, Query, SearchIndex, phrases, snippet};
+use weft_search::{Hit, Part, Phrase, Query, SearchRefused, Searches, phrases, snippet, visible_message};
 use weft_wire::{
-    limits::{
-        MAX_SEARCH_OFFSET, MAX_SEARCH_QUERY_BYTES, MAX_SEARCH_RESULTS, MAX_SEARCH_WORDS, MAX_SEARCHES, SEARCH_WAIT_MS,
-    },
+    limits::{MAX_SEARCH_OFFSET, MAX_SEARCH_QUERY_BYTES, MAX_SEARCH_RESULTS, MAX_SEARCH_WORDS},
     rest::{Document, SearchResult, SearchResults},
     schema,
 };
@@ -33,24 +29,6 @@ use super::DocumentPorts;
 
 /// Results of a page if the request does not say.
 const RESULTS: usize = 20;
-
-/// The index and the searches in it. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct SearchPorts {
-    index: Option<Arc<SearchIndex>>,
-    searches: Arc<Semaphore>,
-}
-
-impl SearchPorts {
-    /// Searches in an index; without one each search is refused.
-    #[must_use]
-    pub fn new(index: Option<Arc<SearchIndex>>) -> Self {
-        Self {
-            index,
-            searches: Arc::new(Semaphore::new(MAX_SEARCHES)),
-        }
-    }
-}
 
 pub(super) fn routes() -> Routes<DocumentPorts> {
     Routes::new("Search").get(
@@ -147,24 +125,12 @@ async fn search(
     Ok(Json(SearchResults { results, next_page }))
 }
 
-/// Searches the index, when it is this search's turn.
-async fn found(ports: &SearchPorts, query: Query) -> ApiResult<Vec<Hit>> {
-    let Some(index) = ports.index.clone() else {
-        return Err(ApiError::unavailable("This server has no search index now."));
-    };
-    let turn = timeout(
-        Duration::from_millis(SEARCH_WAIT_MS),
-        Arc::clone(&ports.searches).acquire_owned(),
-    );
-    let Ok(Ok(turn)) = turn.await else {
-        return Err(ApiError::unavailable("Too many searches are under way. Try again."));
-    };
-    let search = tokio::task::spawn_blocking(move || {
-        let _turn = turn;
-        index.search(&query)
-    });
-    let hits = search.await.map_err(|error| ApiError::internal("a search", &error))?;
-    hits.map_err(|error| ApiError::internal("a search", &error))
+/// Searches the index.
+async fn found(searches: &Searches, query: Query) -> ApiResult<Vec<Hit>> {
+    searches.search(query).await.map_err(|refused| match refused {
+        SearchRefused::Failed(error) => ApiError::internal("a search", &error),
+        refused => ApiError::unavailable(refused.to_string()),
+    })
 }
 
 /// A hit as it is shown; `None` if the caller may not see it any more.
@@ -175,20 +141,9 @@ async fn result(
     hit: Hit,
     phrases: &[Phrase],
 ) -> ApiResult<Option<SearchResult>> {
-    let mut message = None;
-    if let Some(event) = &hit.event {
-        let stored = reader.events(&hit.document, std::slice::from_ref(event)).await?;
-        let pdus = stored.into_iter().filter(|stored| stored.is_visible());
-        let pdus = pdus.map(|stored| stored.pdu).collect();
-        let visible = reader.visible_to_user(&hit.document, user, pdus).await?;
-        let has_text = |content: Value| content.get("body").is_some_and(Value::is_string);
-        message = visible
-            .into_iter()
-            .next()
-            .filter(|pdu| pdu.content_as().is_ok_and(has_text));
-        if message.is_none() {
-            return Ok(None);
-        }
+    let message = visible_message(reader, user, &hit).await?;
+    if hit.event.is_some() && message.is_none() {
+        return Ok(None);
     }
     let shown = snippet(&hit.passage, phrases);
     Ok(Some(SearchResult {

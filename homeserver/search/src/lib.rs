@@ -9,6 +9,7 @@ mod follow;
 mod index;
 mod passages;
 mod query;
+mod searches;
 mod snippet;
 mod words;
 
@@ -16,5 +17,6 @@ pub use error::SearchError;
 pub use follow::Indexer;
 pub use index::{REBUILD_MARK, SearchIndex};
 pub use query::{Hit, Part, Query};
+pub use searches::{SearchRefused, Searches, visible_message};
 pub use snippet::{Snippet, snippet};
 pub use words::{Phrase, phrases};

@@ -217,6 +217,8 @@ pub const MAX_OPERATOR_IMPORT_BYTES: usize = 128 * 1024 * 1024;
 pub const MAX_UNNAMED_MEDIA: usize = 100_000;
 /// Documents in one page of the operator's list.
 pub const OPERATOR_PAGE_DOCUMENTS: usize = 100;
+/// Events on each side of a message that a search of Matrix clients finds.
+pub const MAX_SEARCH_CONTEXT: usize = 20;
 /// Bytes of a search query: a sentence.
 pub const MAX_SEARCH_QUERY_BYTES: usize = 500;
 /// Words of a search query; each is looked up. Of a language without spaces each pair of characters counts.

@@ -25,7 +25,7 @@ use weft_federation::{Client, ClientConfig, KeyRing, RemoteEvents, RemoteKeys};
 use weft_gateway::client::operator::operator_router;
 use weft_gateway::client::{ClientPorts, ClientSettings, Registration};
 use weft_gateway::documents::{
-    AccessLog, AuditPorts, ContentReads, DocumentPorts, Guests, NoAccessLog, SearchPorts, Writers,
+    AccessLog, AuditPorts, ContentReads, DocumentPorts, Guests, NoAccessLog, Writers,
 };
 use weft_gateway::health::Readiness;
 use weft_gateway::live::{ConnectionIds, EventStreams, LivePorts};
@@ -41,7 +41,7 @@ use weft_render::{Pandoc, Pool, PoolConfig};
 use weft_room::{RoomConfig, Rooms};
 use weft_room_api::{ChangeBus as _, Incarnation, Interest, LocalBus};
 use weft_room_read::Reader;
-use weft_search::{Indexer, SearchIndex};
+use weft_search::{Indexer, SearchIndex, Searches};
 use weft_store::Store;
 use weft_telemetry::{MeteredTransport, Metrics, PeerCalls, TracedRouter, current_context};
 use weft_webhooks::{ReceiverConfig, Receivers, WebhookPorts, Webhooks};
@@ -91,6 +91,7 @@ struct Shared<'a> {
     accounts: &'a Accounts,
     limiter: &'a UserLimiter,
     media: &'a Media,
+    search: &'a Searches,
 }
 
 /// The services for other servers.
@@ -121,7 +122,7 @@ struct DocumentServices {
     event_streams: EventStreams,
     audit: AuditPorts,
     access: Arc<dyn AccessLog>,
-    search: SearchPorts,
+    search: Searches,
     guests: Guests,
     webhooks: Webhooks,
 }
@@ -174,12 +175,13 @@ impl Parts {
         let deliveries = tokio::spawn(webhooks.clone().run());
         let mut services = document_services(config, &federation_services, &budgets, (guests, &webhooks))?;
         let (search, indexer) = search_index(config, &rooms, &renderer);
-        services.search = search;
+        services.search = search.clone();
         let shared = Shared {
             rooms: &rooms,
             accounts: &accounts,
             limiter: &limiter,
             media: &media,
+            search: &search,
         };
         let client = client_ports(config, store, &federation_services, &local, &shared);
         let event_streams = services.event_streams.clone();
@@ -487,7 +489,7 @@ fn document_services(
         event_streams: EventStreams::default(),
         audit: audit_ports(config, federation_services),
         access: access_log(config)?,
-        search: SearchPorts::new(None),
+        search: Searches::new(None),
         guests,
         webhooks: webhooks.clone(),
     };
@@ -540,16 +542,16 @@ fn webhooks(config: &Config, store: &Store, rooms: &Rooms, accounts: &Accounts) 
 }
 
 /// The search index, and the task that follows the rooms. A server whose index can't be opened works without search.
-fn search_index(config: &Config, rooms: &Rooms, renderer: &Pool) -> (SearchPorts, JoinHandle<()>) {
+fn search_index(config: &Config, rooms: &Rooms, renderer: &Pool) -> (Searches, JoinHandle<()>) {
     match SearchIndex::open(&search_command::folder(&config.data_dir)) {
         Ok(index) => {
             let index = Arc::new(index);
             let indexer = Indexer::new(Arc::clone(&index), rooms.clone(), Arc::new(renderer.clone()));
-            (SearchPorts::new(Some(index)), tokio::spawn(indexer.run()))
+            (Searches::new(Some(index)), tokio::spawn(indexer.run()))
         }
         Err(error) => {
             tracing::error!(event = "search.no_index", %error, "the search index can't be opened; there is no search");
-            (SearchPorts::new(None), tokio::spawn(async {}))
+            (Searches::new(None), tokio::spawn(async {}))
         }
     }
 }
@@ -677,6 +679,7 @@ fn client_ports(
         accounts,
         limiter,
         media,
+        search,
     } = *shared;
     ClientPorts {
         accounts: accounts.clone(),
@@ -691,6 +694,7 @@ fn client_ports(
         limiter: limiter.clone(),
         clock: Arc::new(weft_room_api::SystemClock),
         membership: local.membership.clone(),
+        search: search.clone(),
         settings: ClientSettings {
             server_name: config.server_name.clone(),
             registration: match config.registration.mode {

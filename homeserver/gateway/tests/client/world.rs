@@ -19,7 +19,7 @@ use weft_federation::Initiator;
 use weft_gateway::{
     client::{ClientPorts, ClientSettings, Registration, Remote, router, with_fallbacks},
     documents::{
-        self, AuditPorts, ContentReads, DocumentPorts, Guests, Invitations, NoAccessLog, NoOtherServers, SearchPorts,
+        self, AuditPorts, ContentReads, DocumentPorts, Guests, Invitations, NoAccessLog, NoOtherServers,
         Writers,
     },
     errors::{ApiError, ApiResult},
@@ -30,6 +30,7 @@ use weft_gateway::{
 use weft_render::testing::{NoOffice, NoRenderer};
 use weft_room::Rooms;
 use weft_room_api::{NewEvent, Peers, SystemClock, testing::NoPeers};
+use weft_search::Searches;
 use weft_store::{Lanes, OpenOptions, memory::MemoryDisk};
 use weft_testkit::{NoEdus, ServerSetup, TestServer};
 
@@ -134,6 +135,16 @@ pub(crate) struct World {
 
 pub(crate) const SECRET: &str = "operators only";
 
+fn settings(server: &TestServer, registration: Registration) -> ClientSettings {
+    ClientSettings {
+        server_name: server.name.clone(),
+        registration,
+        shared_secret: SECRET.to_owned(),
+        client_base_url: Some("https://alpha.example".to_owned()),
+        federation_address: None,
+    }
+}
+
 impl World {
     pub(crate) async fn new() -> Self {
         Self::with(Registration::Open, UserLimiter::off()).await
@@ -215,13 +226,7 @@ impl World {
         );
         let presence = Presence::new(server.name.clone(), view, Arc::new(NoEdus), clock);
         let asked = Arc::new(Asked::default());
-        let settings = ClientSettings {
-            server_name: server.name.clone(),
-            registration,
-            shared_secret: SECRET.to_owned(),
-            client_base_url: Some("https://alpha.example".to_owned()),
-            federation_address: None,
-        };
+        let settings = settings(&server, registration);
         let membership = MembershipLocks::default();
         let media = weft_media::testing::media(&settings.server_name, store.clone(), Arc::new(SystemClock)).unwrap();
         let webhooks =
@@ -241,7 +246,7 @@ impl World {
             content_reads: ContentReads::default(),
             audit: AuditPorts::new(server.name.clone(), Arc::new(VerifyKeys::new()), Arc::new(SystemClock)),
             writers: Writers::new(rand::random),
-            search: SearchPorts::new(None),
+            search: Searches::new(None),
             access: Arc::new(NoAccessLog),
             guests: Guests::new((rooms.clone(), accounts.clone(), fanout.clone()), false, || {}),
             requests: Arc::new(NoOtherServers),
@@ -259,6 +264,7 @@ impl World {
             limiter,
             clock: Arc::new(SystemClock),
             membership,
+            search: Searches::new(None),
             settings,
         });
         let router = with_fallbacks(router.merge(documents));

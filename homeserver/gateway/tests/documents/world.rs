@@ -13,7 +13,7 @@ use weft_dag::VerifyKeys;
 use weft_fanout::{Presence, Unread};
 use weft_gateway::{
     documents::{
-        AuditPorts, ContentReads, DocumentPorts, Guests, Invitations, NoAccessLog, NoOtherServers, SearchPorts,
+        AuditPorts, ContentReads, DocumentPorts, Guests, Invitations, NoAccessLog, NoOtherServers,
         Writers, router,
     },
     errors::ApiResult,
@@ -23,6 +23,7 @@ use weft_gateway::{
 use weft_render::testing::NoOffice;
 use weft_room::Rooms;
 use weft_room_api::{NewEvent, SystemClock};
+use weft_search::Searches;
 use weft_testkit::{NoEdus, ServerSetup, TestServer};
 use weft_webhooks::Webhooks;
 
@@ -130,7 +131,7 @@ impl World {
             content_reads: ContentReads::default(),
             audit: AuditPorts::new(server.name.clone(), Arc::new(VerifyKeys::new()), Arc::new(SystemClock)),
             writers: Writers::new(rand::random),
-            search: SearchPorts::new(None),
+            search: Searches::new(None),
             access: Arc::new(NoAccessLog),
             guests: Guests::new((rooms.clone(), accounts.clone(), server.fanout.clone()), true, || {}),
             requests: Arc::new(NoOtherServers),
