@@ -37,7 +37,7 @@ use weft_http::{
 };
 use weft_render::{Format, RenderRequest, Renderer};
 use weft_room_api::Clock;
-use weft_room_read::{AuditItem, AuditLog, Reader};
+use weft_room_read::{AuditItem, AuditLog, Reader, kind_of};
 use weft_wire::{
     audit::{AUDIT_FORMAT, AUDIT_RIGHT, AuditCut, AuditEnd, AuditHeader, AuditKey, AuditKeys, AuditKeysLine},
     document::DocumentKind,
@@ -50,7 +50,6 @@ use super::{
     DocumentPorts, Read,
     caller::{Named, Open, open},
     failures::may_not,
-    show::described,
 };
 
 pub(super) fn routes() -> Routes<DocumentPorts> {
@@ -179,7 +178,7 @@ pub(super) async fn begin(
     let export = Export {
         reader,
         renderer: Arc::clone(&ports.renderer),
-        kind: described(ports, user, &document.room).await?.kind,
+        kind: kind_of(&document.state),
         room: document.room.clone(),
         version,
         user: user.map(ToOwned::to_owned),

@@ -329,6 +329,7 @@ pub(super) async fn anew(
         state: target.state,
         suggestion: content,
         client: target.client.get(),
+        only: None,
         addresses,
     };
     within_an_edit(ports.renderer.apply(&target.name, request).await?.update)

@@ -82,8 +82,8 @@ pub use access_requests::{NoOtherServers, RemoteRequests};
 pub use audit::{AuditPorts, KnownKeys};
 pub use content::ContentReads;
 pub use edit::Writers;
-pub use guests::{Guests, GuestsStay};
 pub use expired::remove_expired;
+pub use guests::{Guests, GuestsStay};
 
 /// Invites users, of this server or of another one; another server has to sign the invitation of its user first.
 #[async_trait]

@@ -77,9 +77,7 @@ pub(crate) fn perform(request: Frame<Task>) -> (Answer, Parts) {
             &second,
         ),
         Task::Diff { kind } => diff::diff(kind, &first, &second),
-        Task::Apply { kind, client, only } => {
-            rewrite::apply(kind, client, only.as_ref(), [&first, &second, &third])
-        }
+        Task::Apply { kind, client, only } => rewrite::apply(kind, client, only.as_ref(), [&first, &second, &third]),
         Task::Thumbnail { width, height, crop } => thumbnail::thumbnail(&first, (width, height), crop),
         Task::Import { kind, source, client } => import::import(kind, source, client, &first, &second),
         Task::Restore { kind, client } => rewrite::restore(kind, client, &first, &second),

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use ruma::{OwnedServerName, OwnedUserId, RoomId, ServerName};
 use serde::Deserialize;
 use weft_dag::{Pdu, StateView};
+use weft_room_read::kind_of;
 use weft_store::{
     Batch, Table,
     key::{AsKey, Key},
@@ -23,7 +24,7 @@ use weft_store::{
 };
 use weft_wire::{
     Role,
-    document::{BinContent, DocumentContent, DocumentKind, RequestContent, TemplateContent},
+    document::{BinContent, RequestContent, TemplateContent},
     event_types,
 };
 
@@ -115,8 +116,6 @@ fn document(state: &StateView, create: &Pdu) -> DocumentRow {
     let title = state
         .get("m.room.name", "")
         .and_then(|pdu| pdu.content_as::<Name>().ok());
-    let content = state.get(event_types::DOCUMENT, "");
-    let content = content.and_then(|pdu| pdu.content_as::<DocumentContent>().ok());
     let bin = state.get(event_types::BIN, "");
     let bin = bin.filter(|pdu| pdu.content_as::<BinContent>().is_ok_and(|bin| bin.in_bin));
     let template = state.get(event_types::TEMPLATE, "");
@@ -126,10 +125,7 @@ fn document(state: &StateView, create: &Pdu) -> DocumentRow {
     let request = request.and_then(|pdu| pdu.content_as::<RequestContent>().ok());
     DocumentRow {
         title: title.map(|title| title.name).unwrap_or_default(),
-        kind: content
-            .map_or(DocumentKind::Text, |content| content.kind)
-            .name()
-            .to_owned(),
+        kind: kind_of(state).name().to_owned(),
         owner: create.sender().to_owned(),
         created_at: create.origin_server_ts().get().into(),
         in_bin_since: bin.map(|pdu| pdu.origin_server_ts().get().into()),

@@ -15,7 +15,7 @@ use weft_dag::Pdu;
 use weft_render::{Format, RenderError, RenderRequest, Renderer};
 use weft_room::Rooms;
 use weft_room_api::Unavailable;
-use weft_room_read::{Direction, Reader, Types};
+use weft_room_read::{Direction, Reader, Types, kind_of};
 use weft_store::Lane;
 use weft_wire::{
     document::DocumentKind,
@@ -290,9 +290,7 @@ impl Indexer {
             .reader()
             .state_entries(room, &[(event_types::DOCUMENT, "")])
             .await?;
-        let content = state.as_ref().and_then(|state| state.get(event_types::DOCUMENT, ""));
-        let content = content.and_then(|pdu| pdu.content_as::<weft_wire::document::DocumentContent>().ok());
-        Ok(content.map_or(DocumentKind::Text, |content| content.kind))
+        Ok(state.as_ref().map_or(DocumentKind::Text, kind_of))
     }
 
     /// Builds the index from all documents.

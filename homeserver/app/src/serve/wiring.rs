@@ -24,9 +24,7 @@ use weft_federation::outbox::{Sender, SenderConfig};
 use weft_federation::{Client, ClientConfig, KeyRing, RemoteEvents, RemoteKeys};
 use weft_gateway::client::operator::operator_router;
 use weft_gateway::client::{ClientPorts, ClientSettings, Registration};
-use weft_gateway::documents::{
-    AccessLog, AuditPorts, ContentReads, DocumentPorts, Guests, NoAccessLog, Writers,
-};
+use weft_gateway::documents::{AccessLog, AuditPorts, ContentReads, DocumentPorts, Guests, NoAccessLog, Writers};
 use weft_gateway::health::Readiness;
 use weft_gateway::live::{ConnectionIds, EventStreams, LivePorts};
 use weft_gateway::membership_lock::MembershipLocks;

@@ -19,8 +19,7 @@ use weft_federation::Initiator;
 use weft_gateway::{
     client::{ClientPorts, ClientSettings, Registration, Remote, router, with_fallbacks},
     documents::{
-        self, AuditPorts, ContentReads, DocumentPorts, Guests, Invitations, NoAccessLog, NoOtherServers,
-        Writers,
+        self, AuditPorts, ContentReads, DocumentPorts, Guests, Invitations, NoAccessLog, NoOtherServers, Writers,
     },
     errors::{ApiError, ApiResult},
     membership_lock::MembershipLocks,

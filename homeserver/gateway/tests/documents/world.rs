@@ -13,8 +13,7 @@ use weft_dag::VerifyKeys;
 use weft_fanout::{Presence, Unread};
 use weft_gateway::{
     documents::{
-        AuditPorts, ContentReads, DocumentPorts, Guests, Invitations, NoAccessLog, NoOtherServers,
-        Writers, router,
+        AuditPorts, ContentReads, DocumentPorts, Guests, Invitations, NoAccessLog, NoOtherServers, Writers, router,
     },
     errors::ApiResult,
     membership_lock::MembershipLocks,
