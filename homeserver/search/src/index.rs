@@ -29,6 +29,8 @@ use crate::{
 pub const REBUILD_MARK: &str = "rebuild";
 /// Changes with the fields and the words: an index of another format is built again.
 const FORMAT: &str = "format-2";
+/// How the names of all formats begin.
+const FORMATS: &str = "format-";
 const TOKENIZER: &str = "weft";
 /// The field of [`number_of`] a document's id.
 const DOCUMENT_NUMBER: &str = "document_number";
@@ -99,6 +101,7 @@ impl SearchIndex {
     fn open_as_it_is(folder: &Path) -> Result<Self, SearchError> {
         let place = folder.join(FORMAT);
         fs::create_dir_all(&place)?;
+        remove_other_formats(folder)?;
         let (schema, fields) = schema();
         let directory = MmapDirectory::open(&place).map_err(tantivy::TantivyError::from)?;
         let index = Index::open_or_create(directory, schema)?;
@@ -245,6 +248,19 @@ impl SearchIndex {
     }
 }
 
+/// Deletes indexes that an earlier version of the program made.
+fn remove_other_formats(folder: &Path) -> Result<(), SearchError> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_format = name.to_str().is_some_and(|name| name.starts_with(FORMATS));
+        if is_format && name != FORMAT {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// A number for a document's id, the same for ever (FNV-1a).
 fn number_of(document: &RoomId) -> u64 {
     let bytes = document.as_bytes().iter();
@@ -350,7 +366,10 @@ mod tests {
     #[test]
     fn an_index_that_cannot_be_read_is_made_anew() {
         let folder = tempfile::tempdir().unwrap();
+        let older = folder.path().join("format-1");
+        fs::create_dir_all(&older).unwrap();
         drop(SearchIndex::open(folder.path()).unwrap());
+        assert!(!older.exists(), "an index of an older format");
         fs::write(folder.path().join(FORMAT).join("meta.json"), "nonsense").unwrap();
         let index = SearchIndex::open(folder.path()).unwrap();
         assert_eq!(index.noted().unwrap(), None);
