@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::{
     Table,
     key::{AsKey, Key},
-    tables::{accounts, documents, federation, jobs, media, meta, receipts, rooms},
+    tables::{accounts, documents, federation, jobs, media, meta, receipts, rooms, webhooks},
     value::Value,
 };
 

@@ -169,8 +169,7 @@ impl Parts {
         let (media, media_jobs) = media(config, store, &federation_services, &budgets).await?;
         let (guests, guest_jobs) = guests(config, store, (&rooms, &accounts, &local.fanout));
         followers.spawn(follow_guest_access(bus.subscribe(Interest::All), guests.clone()));
-        let webhooks = webhooks(config, store, &rooms, &accounts)?;
-        let deliveries = tokio::spawn(webhooks.clone().run());
+        let (webhooks, deliveries) = webhooks(config, store, &rooms, &accounts)?;
         let mut services = document_services(config, &federation_services, &budgets, (guests, &webhooks))?;
         let (search, indexer) = search_index(config, &rooms, &renderer);
         services.search = search.clone();
@@ -519,8 +518,13 @@ fn guests(
     (guests, jobs)
 }
 
-/// Webhooks; they deliver when they are run.
-fn webhooks(config: &Config, store: &Store, rooms: &Rooms, accounts: &Accounts) -> Result<Webhooks, ServeError> {
+/// Webhooks, and the task in which they deliver.
+fn webhooks(
+    config: &Config,
+    store: &Store,
+    rooms: &Rooms,
+    accounts: &Accounts,
+) -> Result<(Webhooks, JoinHandle<()>), ServeError> {
     let receivers = Receivers::new(ReceiverConfig {
         extra_ca_certificates: extra_ca_certificates(config)?,
         allow_addresses: config.webhooks.allow_addresses.clone(),
@@ -529,14 +533,16 @@ fn webhooks(config: &Config, store: &Store, rooms: &Rooms, accounts: &Accounts) 
     let receivers = receivers.map_err(|error| ServeError::Federation {
         reason: error.to_string(),
     })?;
-    Ok(Webhooks::new(WebhookPorts {
+    let webhooks = Webhooks::new(WebhookPorts {
         store: store.clone(),
         reader: rooms.reader().clone(),
         accounts: accounts.clone(),
         receivers,
         clock: Arc::new(weft_room_api::SystemClock),
         random: rand::random,
-    }))
+    });
+    let deliveries = tokio::spawn(webhooks.clone().run());
+    Ok((webhooks, deliveries))
 }
 
 /// The search index, and the task that follows the rooms. A server whose index can't be opened works without search.
