@@ -149,29 +149,23 @@ async fn a_guest_edits_here_is_seen_there_and_ends_with_the_link() -> Result<()>
     Ok(())
 }
 
-#[tokio::test]
-async fn guests_may_do_nothing_beyond_their_document_and_role() -> Result<()> {
-    let world = world().await?;
-    let (alice, bob, room) = world.shared_document().await?;
-    let other = alice.create_document("Another").await?;
-    let made = link(&alice, &room, json!({"role": "commenter"})).await?;
-    let of_other = link(&alice, &other, json!({"role": "editor"})).await?;
-    let gina = guest(&world, &made, "Gina").await?;
+/// Requests of a guest that have nothing to do with their document, or are not for guests.
+async fn check_refused(gina: &Client, room: &str, other: &str, of_other: &Value) -> Result<()> {
     let (doc, user) = (
-        format!("/_weft/client/v1/documents/{}", segment(&room)),
+        format!("/_weft/client/v1/documents/{}", segment(room)),
         segment(&gina.user),
     );
-    let in_room = |rest: &str| Client::in_room(&room, rest);
+    let in_room = |rest: &str| Client::in_room(room, rest);
     let requests = [
         (Method::POST, "/_weft/client/v1/documents".to_owned()),
         (Method::POST, "/_matrix/client/v3/createRoom".to_owned()),
-        (Method::POST, format!("/_matrix/client/v3/join/{}", segment(&other))),
-        (Method::POST, format!("/_matrix/client/v3/knock/{}", segment(&other))),
+        (Method::POST, format!("/_matrix/client/v3/join/{}", segment(other))),
+        (Method::POST, format!("/_matrix/client/v3/knock/{}", segment(other))),
         (Method::POST, in_room("invite")),
         (Method::PUT, in_room("state/m.room.topic/")),
         (
             Method::POST,
-            format!("/_weft/client/v1/links/{}", segment(text(&of_other, "secret")?)),
+            format!("/_weft/client/v1/links/{}", segment(text(of_other, "secret")?)),
         ),
         (Method::PUT, format!("{doc}/members/{user}")),
         (Method::POST, format!("{doc}/links")),
@@ -198,6 +192,45 @@ async fn guests_may_do_nothing_beyond_their_document_and_role() -> Result<()> {
             "{method} {path}"
         );
     }
+    Ok(())
+}
+
+/// No guest comes by a link that is for users only, on a server that lets none in, or without a link.
+async fn check_no_guests(world: &World, alice: &Client, bob: &Client, room: &str) -> Result<()> {
+    let plain = ask(alice, Method::POST, room, "/links", json!({"role": "viewer"}))
+        .await?
+        .ok()?;
+    let refused = come(world, &plain, json!({"displayName": "Hans"})).await?;
+    assert_eq!(
+        (refused.status, refused.errcode()),
+        (StatusCode::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN")
+    );
+    let his = bob.create_document("His").await?;
+    let refused = ask(
+        bob,
+        Method::POST,
+        &his,
+        "/links",
+        json!({"role": "viewer", "guests": true}),
+    )
+    .await?;
+    assert_eq!(refused.errcode(), "M_GUEST_ACCESS_FORBIDDEN");
+    let refused = alice
+        .request(Method::POST, "/_matrix/client/v3/register?kind=guest", Some(json!({})))
+        .await?;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    Ok(())
+}
+
+#[tokio::test]
+async fn guests_may_do_nothing_beyond_their_document_and_role() -> Result<()> {
+    let world = world().await?;
+    let (alice, bob, room) = world.shared_document().await?;
+    let other = alice.create_document("Another").await?;
+    let made = link(&alice, &room, json!({"role": "commenter"})).await?;
+    let of_other = link(&alice, &other, json!({"role": "editor"})).await?;
+    let gina = guest(&world, &made, "Gina").await?;
+    check_refused(&gina, &room, &other, &of_other).await?;
     assert_eq!(
         ask(&gina, Method::GET, &other, "", json!({})).await?.status,
         StatusCode::NOT_FOUND
@@ -216,30 +249,7 @@ async fn guests_may_do_nothing_beyond_their_document_and_role() -> Result<()> {
         Ok((comments["comments"][0]["author"] == gina.user.as_str()).then_some(()))
     };
     bob.until("the comment of the guest", commented).await?;
-    // Nobody can make another guest by a link that is only for users, or on a server that lets none in.
-    let plain = ask(&alice, Method::POST, &room, "/links", json!({"role": "viewer"}))
-        .await?
-        .ok()?;
-    let refused = come(&world, &plain, json!({"displayName": "Hans"})).await?;
-    assert_eq!(
-        (refused.status, refused.errcode()),
-        (StatusCode::FORBIDDEN, "M_GUEST_ACCESS_FORBIDDEN")
-    );
-    let his = bob.create_document("His").await?;
-    let refused = ask(
-        &bob,
-        Method::POST,
-        &his,
-        "/links",
-        json!({"role": "viewer", "guests": true}),
-    )
-    .await?;
-    assert_eq!(refused.errcode(), "M_GUEST_ACCESS_FORBIDDEN");
-    let refused = gina
-        .request(Method::POST, "/_matrix/client/v3/register?kind=guest", Some(json!({})))
-        .await?;
-    assert_eq!(refused.status, StatusCode::FORBIDDEN);
-    Ok(())
+    check_no_guests(&world, &alice, &bob, &room).await
 }
 
 #[tokio::test]

@@ -668,7 +668,7 @@ async fn a_folder_lists_its_documents_on_both_servers_and_is_one_grant() -> Resu
             .filter_map(|document| document["docId"].as_str().map(str::to_owned))
             .collect())
     };
-    assert_eq!(listed(&alice).await?, [plan.clone()]);
+    assert_eq!(listed(&alice).await?, std::slice::from_ref(&plan));
     let folders = alice.get("/_weft/client/v1/folders").await?;
     assert_eq!(folders, json!({"folders": [{"folderId": folder, "title": "Team"}]}));
     // One grant: an invitation to the folder.
@@ -684,7 +684,7 @@ async fn a_folder_lists_its_documents_on_both_servers_and_is_one_grant() -> Resu
     assert!(listed(&bob).await?.is_empty());
     bob.join(&plan, Some(via)).await?;
     assert_eq!(role_of(&bob, &plan).await?, "editor");
-    assert_eq!(listed(&bob).await?, [plan.clone()]);
+    assert_eq!(listed(&bob).await?, std::slice::from_ref(&plan));
     // Who may not change the folder moves nothing into it or out of it.
     let refused = ask(&bob, Method::DELETE, &plan, &moved, json!({})).await?;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
