@@ -14,7 +14,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use weft_conformance_tests::{
     client::{Client, segment},
-    editors::Provider,
+    editors::{self, Provider},
     event_stream::EventStream,
     world::World,
 };
@@ -424,9 +424,8 @@ async fn a_server_that_joins_later_knows_who_wrote_and_deleted_what() -> Result<
     Ok(())
 }
 
-#[tokio::test]
-async fn edits_of_a_board_are_undone() -> Result<()> {
-    let world = World::new(2).await?;
+/// A board of alice on the first server, which bob edits on the second.
+async fn shared_board(world: &World) -> Result<(Client, Client, String)> {
     let (alice, bob) = (world.user(0, "alice").await?, world.user(1, "bob").await?);
     let made = alice
         .post(
@@ -437,32 +436,11 @@ async fn edits_of_a_board_are_undone() -> Result<()> {
     let room = made["docId"].as_str().context("no id")?.to_owned();
     alice.give_role(&room, &bob.user, "editor").await?;
     bob.accept_invitation(&room).await?;
-    let hers = world.editors.open("hers", Provider::Plain, &alice, &room).await?;
-    let his = world.editors.open("his", Provider::Plain, &bob, &room).await?;
-    for editor in [&hers, &his] {
-        editor.synced().await?;
-    }
-    let until = async |board: &Value| -> Result<()> {
-        hers.does("until_board", json!({ "board": board })).await?;
-        his.does("until_board", json!({ "board": board })).await
-    };
-    let before = json!({
-        "box": {"x": 1, "y": 1, "label": "kept words", "list": [1, 2, 3]},
-        "line": {"from": "box"},
-        "note": {"text": "hello"},
-        "shape": {"kind": "circle"},
-        "later": {"x": 1},
-    });
-    let changes = json!([
-        ["box", "x", 1], ["box", "y", 1], ["box", "label", {"text": "kept words"}], ["box", "list", {"list": [1, 2, 3]}],
-        ["line", "from", "box"], ["note", "text", "hello"], ["shape", "kind", "circle"], ["later", "x", 1],
-    ]);
-    hers.does("draw", json!({ "changes": changes })).await?;
-    until(&before).await?;
-    let document = ask_json(&alice, &room, "").await?;
-    let version = document["version"].as_u64().context("no version")?;
+    Ok((alice, bob, room))
+}
 
-    // Bob sets, removes, replaces and adds; Alice goes on in between.
+/// Bob sets, removes, replaces and adds.
+async fn change_as_bob(his: &editors::Editor) -> Result<()> {
     let changes = json!([
         ["box", "x", 2],
         ["box", "x", 3],
@@ -488,6 +466,39 @@ async fn edits_of_a_board_are_undone() -> Result<()> {
         json!({"element": "box", "key": "list", "at": 1, "delete": 1, "insert": [7, 8]}),
     )
     .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn edits_of_a_board_are_undone() -> Result<()> {
+    let world = World::new(2).await?;
+    let (alice, bob, room) = shared_board(&world).await?;
+    let hers = world.editors.open("hers", Provider::Plain, &alice, &room).await?;
+    let his = world.editors.open("his", Provider::Plain, &bob, &room).await?;
+    for editor in [&hers, &his] {
+        editor.synced().await?;
+    }
+    let until = async |board: &Value| -> Result<()> {
+        hers.does("until_board", json!({ "board": board })).await?;
+        his.does("until_board", json!({ "board": board })).await
+    };
+    let before = json!({
+        "box": {"x": 1, "y": 1, "label": "kept words", "list": [1, 2, 3]},
+        "line": {"from": "box"},
+        "note": {"text": "hello"},
+        "shape": {"kind": "circle"},
+        "later": {"x": 1},
+    });
+    let changes = json!([
+        ["box", "x", 1], ["box", "y", 1], ["box", "label", {"text": "kept words"}], ["box", "list", {"list": [1, 2, 3]}],
+        ["line", "from", "box"], ["note", "text", "hello"], ["shape", "kind", "circle"], ["later", "x", 1],
+    ]);
+    hers.does("draw", json!({ "changes": changes })).await?;
+    until(&before).await?;
+    let document = ask_json(&alice, &room, "").await?;
+    let version = document["version"].as_u64().context("no version")?;
+
+    change_as_bob(&his).await?;
     let meanwhile = json!({
         "box": {"x": 3, "label": "lost words", "list": [1, 7, 8, 3]},
         "note": {"text": "bye"},

@@ -83,6 +83,43 @@ fn change_of(shown: &Value, text: &str) -> u64 {
     change.unwrap_or_else(|| panic!("no change has {text:?}: {shown}"))
 }
 
+/// Choices of changes that no suggestion has, or that do not say what they are for.
+async fn check_refused_choices(alice: &Client, room: &str, id: &str, (last, version): (u64, u64)) -> Result<()> {
+    for (body, status) in [
+        (json!({"changes": [last]}), StatusCode::BAD_REQUEST),
+        (json!({"changes": [], "version": version}), StatusCode::BAD_REQUEST),
+        (json!({"changes": [99], "version": version}), StatusCode::BAD_REQUEST),
+        (json!({"changes": [last], "version": 100_000}), StatusCode::CONFLICT),
+    ] {
+        let refused = accept(alice, room, id, body.clone()).await?;
+        assert_eq!(refused.status, status, "{body}: {refused:?}");
+    }
+    Ok(())
+}
+
+/// The text has both parts once, and blame names the author of the suggestion.
+async fn check_accepted(alice: &Client, bob: &Client, room: &str, id: &str) -> Result<()> {
+    for client in [alice, bob] {
+        until_state(client, room, id, "accepted").await?;
+        let text = text(client, room).await?;
+        assert!(text.starts_with("Look: The slow") && text.contains(" old"), "{text}");
+        assert_eq!(text.matches(" jumps").count(), 1, "{text}");
+        let blame = ask(client, Method::GET, room, "/blame", None).await?.ok()?;
+        let run = blame["runs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|run| run["text"] == " jumps");
+        let run = run.context("no run")?;
+        assert_eq!(
+            (&run["author"], &run["proposedBy"]),
+            (&json!(alice.user), &json!(bob.user)),
+            "{blame}"
+        );
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_part_of_a_suggestion_is_accepted_and_the_rest_stays_open() -> Result<()> {
     let world = World::new(2).await?;
@@ -102,15 +139,7 @@ async fn a_part_of_a_suggestion_is_accepted_and_the_rest_stays_open() -> Result<
     let seen = shown(&alice, &room, &id).await?.ok()?;
     let (first, last) = (change_of(&seen, "slow"), change_of(&seen, " jumps"));
     let version = seen["version"].as_u64().context("no version")?;
-    for (body, status) in [
-        (json!({"changes": [last]}), StatusCode::BAD_REQUEST),
-        (json!({"changes": [], "version": version}), StatusCode::BAD_REQUEST),
-        (json!({"changes": [99], "version": version}), StatusCode::BAD_REQUEST),
-        (json!({"changes": [last], "version": 100_000}), StatusCode::CONFLICT),
-    ] {
-        let refused = accept(&alice, &room, &id, body.clone()).await?;
-        assert_eq!(refused.status, status, "{body}: {refused:?}");
-    }
+    check_refused_choices(&alice, &room, &id, (last, version)).await?;
     // An edit elsewhere does not matter.
     edit(&alice, &room, json!([{"type": "insert", "at": 0, "text": "Look: "}])).await?;
     let part = accept(&alice, &room, &id, json!({"changes": [last], "version": version}))
@@ -148,24 +177,7 @@ async fn a_part_of_a_suggestion_is_accepted_and_the_rest_stays_open() -> Result<
     // What is left is accepted as a whole.
     let rest = decide(&alice, &room, &id, "accept").await?.ok()?;
     assert_eq!(rest["state"], "accepted");
-    for client in [&alice, &bob] {
-        until_state(client, &room, &id, "accepted").await?;
-        let text = text(client, &room).await?;
-        assert!(text.starts_with("Look: The slow") && text.contains(" old"), "{text}");
-        assert_eq!(text.matches(" jumps").count(), 1, "{text}");
-        let blame = ask(client, Method::GET, &room, "/blame", None).await?.ok()?;
-        let run = blame["runs"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|run| run["text"] == " jumps");
-        let run = run.context("no run")?;
-        assert_eq!(
-            (&run["author"], &run["proposedBy"]),
-            (&json!(alice.user), &json!(bob.user)),
-            "{blame}"
-        );
-    }
+    check_accepted(&alice, &bob, &room, &id).await?;
     check_rejected_rest(&alice, &bob, &room).await
 }
 

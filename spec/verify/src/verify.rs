@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, io::BufRead};
 
-use ruma::OwnedEventId;
+use ruma::{OwnedEventId, OwnedServerName};
 use weft_dag::{RoomVersion, StateView, VerifyKeys};
 use weft_wire::{
     audit::{AUDIT_FORMAT, AuditCut, AuditEnd, AuditHeader},
@@ -246,12 +246,6 @@ fn finish<R: BufRead>(
         return Err(wrong(None, Rule::StateHash, format!("the text has the hash {hash}")));
     }
     let state = log.state_at(&heads);
-    let confirmed = log.confirmed().into_iter();
-    let witness = |statement: crate::log::Statement, events: u64| Witness {
-        event: statement.event,
-        at: statement.at,
-        events,
-    };
     Ok(Report {
         room_id: header.room_id,
         room_version: header.room_version,
@@ -271,11 +265,18 @@ fn finish<R: BufRead>(
         state_hash: text.as_ref().map(|text| text.state_hash.clone()),
         text: text.and_then(|text| text.text),
         keys: keys.listed(),
-        witnesses: confirmed
-            .map(|(server, (statement, events))| (server, witness(statement, events)))
-            .collect::<BTreeMap<_, _>>(),
+        witnesses: witnesses(&log),
         doubts,
     })
+}
+
+fn witnesses(log: &Log) -> BTreeMap<OwnedServerName, Witness> {
+    let confirmed = log.confirmed().into_iter();
+    let witness = |(server, (statement, events)): (OwnedServerName, (crate::log::Statement, u64))| {
+        let crate::log::Statement { event, at } = statement;
+        (server, Witness { event, at, events })
+    };
+    confirmed.map(witness).collect()
 }
 
 /// A room without a valid `dev.weft.document` is shown as text.

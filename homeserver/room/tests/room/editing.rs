@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::json;
 use weft_room::RoomConfig;
-use weft_room_api::{EditOutcome, EditRefusal, RoomError};
+use weft_room_api::{EditOutcome, EditRefusal, EditToSend, RoomError};
 use weft_store::{
     memory::MemoryDisk,
     tables::documents::{JOURNAL, JOURNALED_ROOMS},
@@ -14,6 +14,7 @@ use weft_testkit::{Editor, text_of};
 use weft_wire::{
     Role,
     limits::{MAX_CLIENTS_PER_DOCUMENT, NEARLY_FULL_PERCENT},
+    purpose::Purpose,
 };
 
 use crate::harness::{Server, alice, bob, user};
@@ -361,4 +362,53 @@ async fn editors_are_told_that_a_document_is_nearly_full_before_it_is() {
         matches!(above, Err(RoomError::Edit(EditRefusal::TooManyClients(_)))),
         "{above:?}"
     );
+}
+
+#[tokio::test]
+async fn an_edit_that_says_what_it_is_for_is_all_of_its_events_at_once() {
+    let server = Server::new().await;
+    let room = server.document_with(&[(&bob(), 0)]).await;
+    let mut editor = Editor::new(1);
+    server.edit(&room, &alice(), editor.append("a")).await.unwrap();
+    let content = server.rooms.content(&room, None).await.unwrap();
+    let edit = |user: ruma::OwnedUserId, update: Bytes| EditToSend {
+        user,
+        update,
+        fields: json!({"restores": {"heads": []}}).as_object().cloned().unwrap(),
+    };
+    let long = "b".repeat(100_000);
+    let update = Editor::open(2, &content).append(&long);
+    let refused = server.rooms.send_edit(&room, edit(bob(), update.clone())).await;
+    assert!(
+        matches!(refused, Err(RoomError::Edit(EditRefusal::Role { .. }))),
+        "{refused:?}"
+    );
+    let version = server.rooms.reader().document_version(&room).await.unwrap();
+    let sent = server
+        .rooms
+        .send_edit(&room, edit(alice(), update.clone()))
+        .await
+        .unwrap();
+    assert_eq!(sent.len(), 3);
+    assert_eq!(
+        pending(&server, &room).await,
+        0,
+        "what was pending is in an event before it"
+    );
+    for id in &sent {
+        let event = server.rooms.reader().event(Some(&room), id).await.unwrap().unwrap();
+        let purpose: Purpose = event.content_as().unwrap();
+        assert_eq!(purpose.restores.map(|restores| restores.heads), Some(Vec::new()));
+    }
+    let again = server.rooms.send_edit(&room, edit(alice(), update)).await.unwrap();
+    assert_eq!(again, Vec::<ruma::OwnedEventId>::new());
+    assert_eq!(sealed_text(&server, &room).await, format!("a{long}"));
+    // Also after a power loss, and the versions are known.
+    let server = server.reboot().await;
+    assert_eq!(sealed_text(&server, &room).await, format!("a{long}"));
+    let reader = server.rooms.reader();
+    assert_eq!(reader.document_version(&room).await.unwrap(), version + 3);
+    let heads = reader.heads_of_version(&room, version + 3, 20).await.unwrap();
+    assert_eq!(heads, Some(vec![sent[2].clone()]));
+    assert_eq!(reader.heads_of_version(&room, 0, 20).await.unwrap(), Some(Vec::new()));
 }
