@@ -202,8 +202,10 @@ mod tests {
         set
     }
 
+    type Shown<'a> = (Kind, Option<(u64, u32)>, Option<&'a str>);
+
     /// Kind, origin, key of each block.
-    fn shape(update: &Update) -> Vec<(Kind, Option<(u64, u32)>, Option<&str>)> {
+    fn shape(update: &Update) -> Vec<Shown<'_>> {
         update
             .blocks()
             .map(|block| {

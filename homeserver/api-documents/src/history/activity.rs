@@ -77,7 +77,7 @@ mod tests {
             versions: None,
             inserted: 3,
             deleted: 1,
-            proposed_by: None,
+            told: crate::purposes::Told::default(),
             edits: Vec::new(),
         }
     }
