@@ -28,7 +28,7 @@ pub async fn remove_expired(ports: &DocumentPorts, before: u64) -> ApiResult<usi
             };
             let document = reader.document_of(user, room).await?;
             let since = document.and_then(|document| document.in_bin_since);
-            if !since.is_some_and(|since| since < before) || reader.joined_count(room).await? > 1 {
+            if since.is_none_or(|since| since >= before) || reader.joined_count(room).await? > 1 {
                 continue;
             }
             match leave_and_forget(ports, room, user, before).await {

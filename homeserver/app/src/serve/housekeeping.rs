@@ -35,10 +35,13 @@ pub(super) fn start(awareness: Awareness, ephemeral: Ephemeral, presence: Presen
 /// Removes documents that were in the bin for so many days; 0: never. Ends when the handle is aborted.
 pub(super) fn empty_bin(documents: DocumentPorts, days: u64) -> JoinHandle<()> {
     tokio::spawn(async move {
+        if days == 0 {
+            return;
+        }
         let first = tokio::time::Instant::now() + BIN_FIRST;
         let mut ticks = tokio::time::interval_at(first, BIN_PERIOD);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        while days > 0 {
+        loop {
             ticks.tick().await;
             let now = u64::from(SystemClock.now().get());
             let before = now.saturating_sub(days.saturating_mul(DAY_MS));
