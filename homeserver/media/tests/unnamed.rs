@@ -57,6 +57,7 @@ impl World {
                 admin: false,
                 deactivated: user == bob(),
                 created_at: 0,
+                guest_until: None,
             };
             batch.put(&USERS, &(user,), &row);
         }

@@ -109,13 +109,7 @@ pub(super) fn read(mut fields: Fields<'_>) -> Limits {
             "one response of maximum size",
         ),
     );
-    let default = InvitationBounds::default();
-    let mut count = |name: &str, otherwise: usize| fields.count(name).map_or(otherwise, |found| found.value);
-    let invitations = InvitationBounds {
-        per_user: count("invitations_per_user", default.per_user),
-        per_user_and_server: count("invitations_per_user_and_server", default.per_user_and_server),
-        per_server: count("invitations_per_server", default.per_server),
-    };
+    let invitations = invitations(&mut fields);
     fields.finish();
     Limits {
         rate_limit,
@@ -145,6 +139,16 @@ fn edit_rates(fields: &mut Fields<'_>) -> EditRates {
         (1, "one edit"),
     );
     EditRates { per_user, per_document }
+}
+
+fn invitations(fields: &mut Fields<'_>) -> InvitationBounds {
+    let default = InvitationBounds::default();
+    let mut count = |name: &str, otherwise: usize| fields.count(name).map_or(otherwise, |found| found.value);
+    InvitationBounds {
+        per_user: count("invitations_per_user", default.per_user),
+        per_user_and_server: count("invitations_per_user_and_server", default.per_user_and_server),
+        per_server: count("invitations_per_server", default.per_server),
+    }
 }
 
 fn traffic(fields: &mut Fields<'_>) -> TrafficLimits {

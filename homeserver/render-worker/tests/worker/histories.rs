@@ -387,6 +387,7 @@ async fn apply_only(pool: &Pool, document: &Document, suggestion: &[u8], only: &
         suggestion: suggestion.to_vec().into(),
         client: EDITOR,
         only: Some(only.iter().copied().collect()),
+        addresses: BTreeMap::new(),
     };
     pool.apply("!a/$suggestion", request).await.unwrap()
 }
