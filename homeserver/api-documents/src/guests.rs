@@ -71,7 +71,8 @@ pub(super) fn routes() -> Routes<DocumentPorts> {
                 403,
                 "The server, the link or the document lets no guests in, or the password is missing or wrong.",
             )
-            .refuses(404, "The link is unknown, revoked, expired or used up."),
+            .refuses(404, "The link is unknown, revoked, expired or used up.")
+            .refuses(429, "Too many guests of this address, or too many wrong passwords."),
     )
 }
 

@@ -42,7 +42,7 @@ fn operations(document: &Value) -> Vec<(String, &Value)> {
 #[test]
 fn every_operation_has_a_name_of_its_own_and_describes_its_parameters_and_answers() {
     let document = document();
-    let mut names = BTreeSet::new();
+    let (mut names, mut open) = (BTreeSet::new(), Vec::new());
     for (route, operation) in operations(&document) {
         assert!(names.insert(operation["operationId"].as_str().unwrap()), "{route}");
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
@@ -53,11 +53,19 @@ fn every_operation_has_a_name_of_its_own_and_describes_its_parameters_and_answer
         let answers = operation["responses"].as_object().unwrap();
         let success = answers.iter().filter(|(status, _)| status.starts_with('2')).count();
         assert_eq!(success, 1, "{route}");
-        for status in ["401", "429", "503"] {
+        let needs_token = operation.get("security").is_some();
+        assert_eq!(answers.contains_key("401"), needs_token, "{route}");
+        for status in ["429", "503"] {
             assert!(answers.contains_key(status), "{route}: {status}");
         }
+        open.extend((!needs_token).then_some(route));
     }
     assert!(names.len() > 50);
+    assert_eq!(
+        open,
+        ["post /_weft/client/v1/links/{secret}/guest"],
+        "operations without a token"
+    );
 }
 
 #[test]
