@@ -12,7 +12,7 @@ use weft_conformance_tests::{
 use crate::pair::Pair;
 
 /// Method and path; `ROOM` and `USER` are replaced. Each is answered with 404 and `M_UNRECOGNIZED`.
-const NOT_SERVED: [(&str, &str); 14] = [
+const NOT_SERVED: [(&str, &str); 13] = [
     ("GET", "/_matrix/client/v1/media/preview_url?url=https://example.org"),
     ("POST", "/_matrix/client/v3/rooms/ROOM/upgrade"),
     ("GET", "/_matrix/client/v1/rooms/ROOM/hierarchy"),
@@ -22,7 +22,6 @@ const NOT_SERVED: [(&str, &str); 14] = [
         "PUT",
         "/_matrix/client/v3/pushrules/global/override/.m.rule.master/enabled",
     ),
-    ("GET", "/_matrix/client/v3/notifications"),
     ("GET", "/_matrix/client/v3/room_keys/version"),
     ("POST", "/_matrix/client/v3/keys/device_signing/upload"),
     ("GET", "/_matrix/client/v3/account/3pid"),

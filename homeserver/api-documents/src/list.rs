@@ -29,7 +29,8 @@ pub(super) fn routes() -> Routes<DocumentPorts> {
         Operation::new(
             "listDocuments",
             "The documents that the caller has joined, and the invitations",
-        ),
+        )
+        .refuses(404, "There is no such folder, or the caller is not a member of it."),
     )
 }
 

@@ -5,7 +5,7 @@
 
 use axum::{
     Json,
-    extract::{FromRequestParts, Path, State},
+    extract::{FromRequestParts, State},
     http::{StatusCode, request::Parts},
 };
 use ruma::OwnedUserId;
@@ -13,6 +13,7 @@ use weft_http::{
     authentication::Authenticated,
     errors::{ApiError, ApiResult},
     openapi::{Operation, Routes, Takes},
+    path::InPath,
 };
 use weft_webhooks::Owner;
 use weft_wire::{
@@ -156,10 +157,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Hook {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> ApiResult<Self> {
-        let names = Path::<Vec<(String, String)>>::from_request_parts(parts, state).await;
-        let hook = names
-            .ok()
-            .and_then(|Path(names)| names.into_iter().find(|(name, _)| name == "hook"));
+        let InPath(names) = InPath::<Vec<(String, String)>>::from_request_parts(parts, state).await?;
+        let hook = names.into_iter().find(|(name, _)| name == "hook");
         let hook = hook.ok_or_else(|| ApiError::not_found("There is no such webhook."))?;
         Ok(Self(hook.1))
     }
