@@ -21,7 +21,7 @@ use tokio::{sync::watch, time::timeout};
 use weft_dag::{RoomVersion, Verified};
 use weft_jobs::Outcome;
 use weft_room_api::Unavailable;
-use weft_store::tables::rooms::{FETCHED_HISTORY, INCOMPLETE_ROOMS, NOTHING_MISSING};
+use weft_store::tables::rooms::{INCOMPLETE_ROOMS, NOTHING_MISSING};
 
 pub(crate) use self::fetched_bytes::FetchedBytes;
 use self::{
@@ -97,11 +97,18 @@ impl Rooms {
     /// At start: records which backfills are in progress; their jobs continue by themselves.
     pub(crate) async fn note_coming_histories(&self) -> Result<(), Unavailable> {
         let rooms = RoomJob::History.rooms(&self.shared).await?;
-        let keys = rooms.iter().map(|room| (room,));
-        let rows = self.shared.store.get_many(&FETCHED_HISTORY, keys).await?;
-        for (room, row) in rooms.iter().zip(rows) {
+        for room in &rooms {
             self.tasks.histories.begin(room);
-            self.tasks.fetched_bytes.note(room, row.map_or(0, |row| row.bytes));
+        }
+        // The jobs run already. One that ended while they were read does not end what was begun after it, and clients would
+        // wait for it without end. A job that ends has completed the room before.
+        let left = RoomJob::History.rooms(&self.shared).await?;
+        let keys = rooms.iter().map(|room| (room,));
+        let incomplete = self.shared.store.get_many(&INCOMPLETE_ROOMS, keys).await?;
+        for (room, incomplete) in rooms.iter().zip(incomplete) {
+            if incomplete.is_none() || !left.contains(room) {
+                self.tasks.histories.abandon(room);
+            }
         }
         Ok(())
     }

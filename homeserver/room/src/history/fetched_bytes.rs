@@ -1,5 +1,5 @@
 //! The bytes on disk of the fetched histories of all rooms, which have a limit together: a server that invents ancestors
-//! in many rooms must not fill the disk. Must not read or write rows.
+//! in many rooms must not fill the disk. After a start, a room counts from its next run on. Must not read or write rows.
 
 use std::collections::HashMap;
 
