@@ -60,7 +60,7 @@ async fn an_edit_on_the_other_server_is_delivered_signed_and_without_its_text() 
     bob.say(&room, "Look at this").await?;
     let said = receiver.until_text("Look at this").await?;
     assert_eq!(said.event["data"]["sender"], json!(bob.user));
-    // A new secret signs beside the old one.
+    // After a rotation, deliveries are signed with both secrets.
     let path = at(&of_document(&room), &made);
     let rotated = alice.post(&format!("{path}/secret"), json!({})).await?;
     bob.say(&room, "Rotated").await?;

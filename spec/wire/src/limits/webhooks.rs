@@ -37,7 +37,7 @@ pub const WEBHOOK_FIRST_PAUSE_MS: u64 = 5_000;
 pub const WEBHOOK_LONGEST_PAUSE_MS: u64 = 60 * 60 * 1_000;
 /// For how long a delivery is repeated before the webhook is paused, milliseconds: a night and a working day.
 pub const WEBHOOK_GIVE_UP_MS: u64 = 24 * 60 * 60 * 1_000;
-/// For how long the old secret of a webhook is used beside the new one, milliseconds: a day to configure the receiver.
+/// Milliseconds for which deliveries are also signed with the old secret of a webhook: a day to configure the receiver.
 pub const WEBHOOK_OLD_SECRET_MS: u64 = 24 * 60 * 60 * 1_000;
 /// Deliveries that are shown of a webhook.
 pub const MAX_WEBHOOK_DELIVERIES_SHOWN: usize = 20;
